@@ -1,0 +1,201 @@
+"""The capture thread: source -> VAD -> segmenter -> records -> spool. The whole path of sound and pictures up to the disk.
+
+It is synchronous and runs on one thread of its own, so nothing on the network side can hold it up. Whoever wants to know how
+it goes reads `Progress`; whoever wants it paused creates the spool's `paused` file.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from agent.audio import Rechunker, level, n_samples
+from agent.codec import EncoderFactory
+from agent.config import AgentConfig
+from agent.frames import FrameGate, Verdict, look
+from agent.protocol import Gap, Record, UtteranceEnd
+from agent.records import SILENCE_EVERY, SILENCE_MARGIN, Recorder
+from agent.segmenter import Segmenter
+from agent.sources import Event, Image, Lost, Picture, Samples
+from agent.spool import Resume, Spool
+from agent.timeline import Timeline
+from agent.vad import WINDOW, Vad
+
+logger = logging.getLogger(__name__)
+PAUSED_FILE = "paused"
+_PAUSE_EVERY = n_samples(5.0)  # the ledger learns of a long pause this often
+
+
+@dataclass(slots=True)
+class Progress:
+    """How capture goes, for the status line: written by the capture thread alone, read by anyone."""
+
+    recording: bool = False
+    speaking: bool = False
+    level: float = 0.0
+    position: int = 0
+    utterances: int = 0
+    frames: int = 0
+    dropped_frames: int = 0
+
+
+class Capture:
+    """Runs one source into the spool. `appended` is called (on the capture thread) after records reached the disk."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        spool: Spool,
+        paused: Path,
+        encoder: EncoderFactory,
+        appended: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._spool = spool
+        self._paused = paused
+        self._appended = appended
+        self._encoder = encoder
+        self._windows = Rechunker(WINDOW)
+        self._vad = Vad(config.vad)
+        self._gate = FrameGate(config.frames)
+        self._paused_samples = 0
+        self._broken = True  # the timeline needs an anchor: at the start and after each gap
+        self.progress = Progress()
+
+    def run(self, events: Iterable[Event]) -> None:
+        """Capture until the events end, then account for everything. Raises DeviceError and SpoolError."""
+        resume = self._spool.resume()
+        self._begin(resume)
+        for event in events:
+            match event:
+                case Samples():
+                    self._samples(event)
+                case Picture(image):
+                    if self._gate.due(self._recorder.position, self._segmenter.speaking):
+                        self._picture(image)
+                case Lost(lost, reason):
+                    self._gap(lost, reason)
+        self._end()
+
+    def _begin(self, resume: Resume) -> None:
+        anchor = Timeline.at(resume.position, time.time_ns(), time.monotonic_ns())
+        self._segmenter = Segmenter(self._config.segmenter, resume.position)
+        self._recorder = Recorder(
+            timeline=anchor,
+            encoder=self._encoder,
+            chunk_samples=n_samples(self._config.codec.chunk_ms / 1000),
+            history_samples=n_samples(self._config.segmenter.cut_search_s + 2.0) + SILENCE_MARGIN,
+            next_seq=resume.next_seq,
+            position=resume.position,
+        )
+        if not resume.clean:
+            self._keep(self._recover(resume, anchor))
+
+    def _recover(self, resume: Resume, timeline: Timeline) -> list[tuple[Record, bytes]]:
+        """Close what a killed process left open. What it had heard and not yet written is a gap of at most this length."""
+        records: list[tuple[Record, bytes]] = []
+        if resume.open_utterance:
+            end = UtteranceEnd(
+                seq=self._recorder.next_seq,
+                end_sample=resume.position,
+                captured_at=timeline.utc_ns(resume.position),
+                reason="agent stopped",
+            )
+            self._recorder.next_seq += 1
+            records.append((end, b""))
+            lost = n_samples(self._config.codec.chunk_ms / 1000)
+        else:
+            lost = SILENCE_EVERY + SILENCE_MARGIN
+        records += self._recorder.gap(lost, "agent stopped")
+        assert isinstance(records[-1][0], Gap)
+        self._segmenter.restart(self._recorder.position)
+        return records
+
+    def _samples(self, event: Samples) -> None:
+        position = self._recorder.position + len(self._windows) + len(event.pcm)
+        if self._broken:
+            self._recorder.timeline.jump(position, event.utc_ns, event.monotonic_ns)
+            self._broken = False
+        else:
+            self._recorder.timeline.observe(position, event.utc_ns, event.monotonic_ns)
+        if self._paused.exists():
+            self._pause(len(event.pcm))
+            return
+        self._resume()
+        for window in self._windows.push(event.pcm):
+            probability = self._vad.push(window)
+            self._keep(self._recorder.window(window, self._segmenter.push(probability, WINDOW)))
+        self.progress.recording = True
+        self.progress.speaking = self._segmenter.speaking
+        self.progress.level = level(event.pcm)
+        self.progress.position = self._recorder.position
+        self.progress.utterances = self._recorder.utterances
+
+    def _pause(self, n: int) -> None:
+        if self._paused_samples == 0 and self.progress.recording:
+            self._break_off()
+        self.progress.recording = self.progress.speaking = False
+        self.progress.level = 0.0
+        self._paused_samples += n
+        if self._paused_samples >= _PAUSE_EVERY:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused_samples:
+            lost, self._paused_samples = self._paused_samples, 0
+            self._gap(lost, "paused")
+
+    def _gap(self, lost: int, reason: str) -> None:
+        self._break_off()
+        self._keep(self._recorder.gap(lost, reason))
+        self._segmenter.restart(self._recorder.position)
+        self._broken = reason != "paused"
+
+    def _break_off(self) -> None:
+        """End what is going on: the samples stop here, for good or for a while."""
+        rest = self._windows.flush()
+        if len(rest):
+            self._keep(self._recorder.window(rest, self._segmenter.push(0.0, len(rest))))
+        self._keep(self._recorder.boundaries(self._segmenter.flush()))
+        self._keep(self._recorder.account())
+        self._vad.reset()
+
+    def _end(self) -> None:
+        self._resume()
+        self._break_off()
+        self.progress.recording = self.progress.speaking = False
+        self.progress.position = self._recorder.position
+        self.progress.utterances = self._recorder.utterances
+        self._spool.finish()
+
+    def _picture(self, image: Image) -> None:
+        small = _shrink(image, self._config.frames.longest_side_px)
+        at = self._recorder.position
+        if self._gate.judge(look(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)), at) is not Verdict.KEEP:
+            self.progress.dropped_frames += 1
+            return
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self._config.frames.jpeg_quality]
+        encoded, jpeg = cv2.imencode(".jpg", small, quality)
+        assert encoded
+        if not self._gate.spend(len(jpeg), at):
+            self.progress.dropped_frames += 1
+            return
+        self._keep(self._recorder.frame(jpeg.tobytes(), small.shape[1], small.shape[0]))
+        self.progress.frames += 1
+
+    def _keep(self, records: list[tuple[Record, bytes]]) -> None:
+        if records:
+            self._spool.append(records)
+            self._appended()
+
+
+def _shrink(image: Image, longest_side_px: int) -> Image:
+    """The image with its longest side at most `longest_side_px`, (height, width, 3) uint8."""
+    scale = longest_side_px / max(image.shape[:2])
+    if scale >= 1.0:
+        return image
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

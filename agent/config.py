@@ -1,0 +1,137 @@
+"""The agent's settings: one frozen struct per TOML section, each field with its unit.
+
+An unknown key or a value out of range is a ConfigError that names it. Secrets are never in the file: `token_env` names the
+environment variable that holds the server's token.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the key and what to do."""
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML section: immutable, and closed to unknown keys."""
+
+
+class Device(Section):
+    """[device] who this is."""
+
+    name: str = ""  # shown on the page; empty: the host's name
+
+
+class Server(Section):
+    """[server] where the records go."""
+
+    url: str = "ws://127.0.0.1:8750"
+    token_env: str = "FIELDNOTE_TOKEN"
+    connect_timeout_s: Positive = 10.0
+    stall_timeout_s: Positive = 30.0  # no acknowledged progress for this long: reconnect
+    backoff_first_s: Positive = 0.5
+    backoff_longest_s: Positive = 30.0
+    window_records: Count = 256  # sent but not yet acknowledged, at most
+    window_bytes: Count = 1_000_000
+
+
+class Audio(Section):
+    """[audio] the microphone or file."""
+
+    source: str = "mic"  # "mic", "mic:NAME or NUMBER", or a file
+    buffer_s: Positive = 10.0  # a microphone's samples wait here at most; older ones become a gap
+
+
+class Vad(Section):
+    """[vad] speech probability per window: WebRTC as the cheap gate, earshot as the judge."""
+
+    gate_mode: Annotated[int, msgspec.Meta(ge=0, le=3)] = 1  # WebRTC aggressiveness
+    gate_hold_s: NonNegative = 0.5  # the gate stays open this long after its last voiced frame
+
+
+class Segmenter(Section):
+    """[segmenter] where utterances start and end."""
+
+    onset: Fraction = 0.4  # probability that counts as speech while listening; at 0.5 quiet speakers lose words
+    offset: Fraction = 0.35  # ... and while speech goes on
+    onset_s: Positive = 0.1  # this much speech within twice that time starts an utterance
+    preroll_s: NonNegative = 0.5  # at 0.3 soft first consonants are clipped (benchmarks/vad.py)
+    hangover_s: Positive = 0.5  # at 0.4 a third more utterances, each shorter, and more words misheard
+    longest_s: Annotated[float, msgspec.Meta(gt=0, le=30)] = 30.0  # the recogniser's limit
+    cut_search_s: Positive = 5.0  # a longer utterance is cut at the best pause in its last seconds
+
+
+class Codec(Section):
+    """[codec] Opus on the wire."""
+
+    bitrate_bps: Annotated[int, msgspec.Meta(ge=6000, le=128000)] = 24_000
+    chunk_ms: Annotated[int, msgspec.Meta(ge=20, le=320)] = 320
+
+
+class Frames(Section):
+    """[frames] which camera frames are sent, and how."""
+
+    source: str = ""  # "", "camera", "camera:1", an rtsp:// or http:// URL, a folder of images or a video file
+    speaking_hz: Positive = 1.0
+    idle_hz: Positive = 0.2
+    longest_side_px: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 1280
+    jpeg_quality: Annotated[int, msgspec.Meta(ge=10, le=100)] = 75
+    budget_mb_per_hour: Positive = 10.0
+    duplicate_distance: NonNegative = 0.03  # thumbnails nearer than this show the same thing
+    darkest: NonNegative = 8.0  # mean grey level (0-255) below which a frame is black
+    blurriest: NonNegative = 15.0  # sharpness below which nothing in the frame can be made out
+
+
+class Spool(Section):
+    """[spool] the durable queue between capture and network."""
+
+    dir: str = ""  # empty: the user's data directory
+    cap_mb: Positive = 2000.0
+
+
+class AgentConfig(Section):
+    """Everything in agent.toml."""
+
+    device: Device = Device()
+    server: Server = Server()
+    audio: Audio = Audio()
+    vad: Vad = Vad()
+    segmenter: Segmenter = Segmenter()
+    codec: Codec = Codec()
+    frames: Frames = Frames()
+    spool: Spool = Spool()
+
+
+def parse(text: str, type_: type[Section], origin: str) -> Section:
+    """Parse TOML `text` into the config struct `type_`. Raises ConfigError, naming `origin` and the key."""
+    try:
+        return msgspec.convert(tomllib.loads(text), type_)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{origin}: not valid TOML: {exc}") from exc
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{origin}: {exc}; compare with the commented files in configs/") from exc
+
+
+def load(path: Path | None) -> AgentConfig:
+    """Read an agent.toml, or give the defaults when there is none. Raises ConfigError."""
+    if path is None:
+        return AgentConfig()
+    config = parse(read_text(path), AgentConfig, str(path))
+    assert isinstance(config, AgentConfig)
+    return config
+
+
+def read_text(path: Path) -> str:
+    """Read a config file. Raises ConfigError with the reason."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: cannot read the config file: {exc}") from exc

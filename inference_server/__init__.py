@@ -1,0 +1,1 @@
+"""The inference server: records in, notes and answers with evidence out. Start with `app.py`."""
