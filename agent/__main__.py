@@ -1,4 +1,5 @@
-"""The `fieldnote-agent` command. Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 device or media, 4 refused by the server."""
+"""The `fieldnote-agent` command. Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 device or media, 4 refused
+by the server."""
 
 import argparse
 import asyncio
@@ -49,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="agent.toml; see configs/ for commented ones")
-    common.add_argument("--spool", metavar="DIR", help="where records wait for the server (default: user data directory)")
+    common.add_argument(
+        "--spool", metavar="DIR", help="where records wait for the server (default: user data directory)"
+    )
     common.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice: everything")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -60,10 +63,23 @@ def _parser() -> argparse.ArgumentParser:
 
     capture = command("capture", _capture, "capture and stream until Ctrl-C, or until the files end")
     capture.add_argument("--server", metavar="URL", help="ws://HOST:PORT or wss://HOST:PORT of the server")
-    capture.add_argument("--audio", metavar="mic|FILE", help="mic, mic:NUMBER, mic:NAME, or a recording (wav flac mp3 ogg mp4 ...)")
-    capture.add_argument("--frames", metavar="SOURCE", help="camera, camera:NUMBER, a URL (rtsp:// http://), a folder of images or a video")
+    capture.add_argument(
+        "--audio",
+        metavar="mic|FILE",
+        help="mic, mic:NUMBER, mic:NAME, or a recording (wav flac mp3 ogg mp4 ...)",
+    )
+    capture.add_argument(
+        "--frames",
+        metavar="SOURCE",
+        help="camera, camera:NUMBER, a URL (rtsp:// http://), a folder of images or a video",
+    )
     capture.add_argument("--fast", action="store_true", help="files: as fast as it goes instead of real time")
-    capture.add_argument("--recorded-at", type=_moment, metavar="TIME", help="files: when the recording began, ISO 8601 (default: now)")
+    capture.add_argument(
+        "--recorded-at",
+        type=_moment,
+        metavar="TIME",
+        help="files: when the recording began, ISO 8601 (default: now)",
+    )
     capture.add_argument("--device", metavar="NAME", help="the name that the page shows (default: this host's)")
     command("devices", _devices, "list microphones and cameras")
     doctor = command("doctor", _doctor, "check microphone, camera, disk, clock, codec and server")
@@ -94,7 +110,9 @@ def _config(args: argparse.Namespace) -> AgentConfig:
     if getattr(args, "device", None):
         config = replace(config, device=replace(config.device, name=args.device))
     if not config.server.url.startswith(("ws://", "wss://")):
-        raise ConfigError(f"server url {config.server.url!r}: must begin with ws:// or wss://, e.g. ws://127.0.0.1:8750")
+        raise ConfigError(
+            f"server url {config.server.url!r}: must begin with ws:// or wss://, e.g. ws://127.0.0.1:8750"
+        )
     return config
 
 

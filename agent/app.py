@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -29,6 +28,7 @@ from agent.spool import Spool
 logger = logging.getLogger(__name__)
 _STATUS_EVERY_S = 0.5
 _REFUSED_RETRY_S = 30.0
+_FAST_COMMIT_S = 0.1
 _LAST_WORDS_S = 2.0  # on Ctrl-C, how long the link may go on draining
 
 
@@ -64,7 +64,7 @@ class Agent:
 
     def __init__(self, config: AgentConfig, request: Request, spool: Spool, directory: Path) -> None:
         from agent.capture import PAUSED_FILE, Capture
-        from agent.codec import OpusEncoder, PcmEncoder
+        from agent.codec import Encoder, OpusEncoder, PcmEncoder
         from agent.link import Link
 
         self._config = config
@@ -81,13 +81,20 @@ class Agent:
             listener=self,
             report=self._report,
         )
-        encoders = {"opus": partial(OpusEncoder, config.codec.bitrate_bps), "pcm": PcmEncoder}
+
+        def encoder() -> Encoder:
+            return PcmEncoder() if self._link.codec == "pcm" else OpusEncoder(config.codec.bitrate_bps)
+
+        def appended() -> None:
+            self._loop.call_soon_threadsafe(self._link.wake)
+
         self._capture = Capture(
             config,
             spool,
             self._paused,
-            encoder=lambda: encoders[self._link.codec](),
-            appended=partial(self._loop.call_soon_threadsafe, self._link.wake),
+            encoder=encoder,
+            appended=appended,
+            commit_every_s=_FAST_COMMIT_S if request.fast else 0.0,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -131,7 +138,8 @@ class Agent:
             await asyncio.to_thread(thread.join)
 
     async def _drain(self) -> None:
-        """Drain the spool. A live device goes on capturing while a server refuses it; files have nothing to wait for."""
+        """Drain the spool. A live device goes on capturing while a server refuses it; files have nothing to wait
+        for."""
         from agent.link import LinkRefused
 
         while True:
@@ -207,17 +215,13 @@ def open_source(config: AgentConfig, request: Request) -> Source:
         from agent.sources.microphone import Microphone
 
         eye = Camera(frames if "://" in frames else frames.partition(":")[2] or "0") if frames else None
-        return LiveSource(
-            lambda: Microphone(device, config.audio.buffer_s), eye, pictures_hz=config.frames.speaking_hz
-        )
+        return LiveSource(lambda: Microphone(device, config.audio.buffer_s), eye, pictures_hz=config.frames.speaking_hz)
     if camera:
         raise ConfigError("a camera needs a microphone: use --audio mic, or --frames with a folder or video")
     from agent.sources.file import FileSource, duration_s
 
     path = Path(config.audio.source)
-    source = FileSource(
-        path, Path(frames) if frames else None, request.fast, config.frames.speaking_hz
-    )
+    source = FileSource(path, Path(frames) if frames else None, request.fast, config.frames.speaking_hz)
     if request.started_at is not None:
         source.start_utc_ns = int(request.started_at.astimezone(UTC).timestamp() * 1e9)
     elif request.fast:  # as if it had just been recorded

@@ -3,6 +3,7 @@
 Everything is 16 kHz mono int16 once it has passed `Resampler`. A time is a sample index from the start of the stream.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,12 +14,13 @@ SAMPLE_RATE = 16_000
 Pcm = npt.NDArray[np.int16]
 
 
-def to_mono_int16(samples: npt.NDArray[np.generic]) -> Pcm:
-    """Mix (n_samples,) or (n_samples, n_channels) int16 or float samples to (n_samples,) int16; floats are full scale at 1.0."""
-    mono = samples if samples.ndim == 1 else samples.astype(np.float32).mean(axis=1)
-    if samples.dtype == np.int16:
-        return mono.astype(np.int16)
-    return np.clip(np.rint(mono * 32767.0), -32768, 32767).astype(np.int16)
+def to_mono_int16(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> Pcm:
+    """Mix (n_samples,) or (n_samples, n_channels) int16 or float samples to (n_samples,) int16; floats are full scale
+    at 1.0."""
+    mono = samples.astype(np.float32) if samples.ndim == 1 else samples.astype(np.float32).mean(axis=1)
+    full_scale = 1.0 if samples.dtype == np.int16 else 32767.0
+    pcm: Pcm = np.clip(np.rint(mono * full_scale), -32768, 32767).astype(np.int16)
+    return pcm
 
 
 def to_float32(pcm: Pcm) -> npt.NDArray[np.float32]:
@@ -41,7 +43,7 @@ def level(pcm: Pcm) -> float:
     if len(pcm) == 0:
         return 0.0
     rms = float(np.sqrt(np.mean(np.square(pcm.astype(np.float64))))) / 32768.0
-    return min(1.0, max(0.0, 1.0 + 20.0 * np.log10(max(rms, 1e-6)) / 60.0))
+    return min(1.0, max(0.0, 1.0 + 20.0 * math.log10(max(rms, 1e-6)) / 60.0))
 
 
 class Rechunker:

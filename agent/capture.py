@@ -1,6 +1,8 @@
-"""The capture thread: source -> VAD -> segmenter -> records -> spool. The whole path of sound and pictures up to the disk.
+"""The capture thread: source -> VAD -> segmenter -> records -> spool. The whole path of sound and pictures up to the
+disk.
 
-It is synchronous and runs on one thread of its own, so nothing on the network side can hold it up. Whoever wants to know how
+It is synchronous and runs on one thread of its own, so nothing on the network side can hold it up. Whoever wants to
+know how
 it goes reads `Progress`; whoever wants it paused creates the spool's `paused` file.
 """
 
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from agent.audio import Rechunker, level, n_samples
 from agent.codec import EncoderFactory
@@ -52,12 +55,16 @@ class Capture:
         paused: Path,
         encoder: EncoderFactory,
         appended: Callable[[], None],
+        commit_every_s: float = 0.0,
     ) -> None:
         self._config = config
         self._spool = spool
         self._paused = paused
         self._appended = appended
         self._encoder = encoder
+        self._commit_every_s = commit_every_s  # media read faster than real time are written in larger portions
+        self._committed_at = 0.0
+        self._pending: list[tuple[Record, bytes]] = []
         self._windows = Rechunker(WINDOW)
         self._vad = Vad(config.vad)
         self._gate = FrameGate(config.frames)
@@ -78,6 +85,7 @@ class Capture:
                         self._picture(image)
                 case Lost(lost, reason):
                     self._gap(lost, reason)
+            self._commit_if_due()
         self._end()
 
     def _begin(self, resume: Resume) -> None:
@@ -95,7 +103,8 @@ class Capture:
             self._keep(self._recover(resume, anchor))
 
     def _recover(self, resume: Resume, timeline: Timeline) -> list[tuple[Record, bytes]]:
-        """Close what a killed process left open. What it had heard and not yet written is a gap of at most this length."""
+        """Close what a killed process left open. What it had heard and not yet written is a gap of at most this
+        length."""
         records: list[tuple[Record, bytes]] = []
         if resume.open_utterance:
             end = UtteranceEnd(
@@ -169,26 +178,37 @@ class Capture:
         self.progress.recording = self.progress.speaking = False
         self.progress.position = self._recorder.position
         self.progress.utterances = self._recorder.utterances
+        self._commit()
         self._spool.finish()
 
     def _picture(self, image: Image) -> None:
         small = _shrink(image, self._config.frames.longest_side_px)
         at = self._recorder.position
-        if self._gate.judge(look(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)), at) is not Verdict.KEEP:
+        seen = look(np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8))
+        if self._gate.judge(seen, at) is not Verdict.KEEP:
             self.progress.dropped_frames += 1
             return
         quality = [cv2.IMWRITE_JPEG_QUALITY, self._config.frames.jpeg_quality]
         encoded, jpeg = cv2.imencode(".jpg", small, quality)
         assert encoded
-        if not self._gate.spend(len(jpeg), at):
+        if not self._gate.spend(seen, len(jpeg), at):
             self.progress.dropped_frames += 1
             return
         self._keep(self._recorder.frame(jpeg.tobytes(), small.shape[1], small.shape[0]))
         self.progress.frames += 1
 
     def _keep(self, records: list[tuple[Record, bytes]]) -> None:
-        if records:
-            self._spool.append(records)
+        self._pending += records
+
+    def _commit_if_due(self) -> None:
+        if self._pending and time.monotonic() - self._committed_at >= self._commit_every_s:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._pending:
+            self._spool.append(self._pending)
+            self._pending = []
+            self._committed_at = time.monotonic()
             self._appended()
 
 

@@ -1,6 +1,7 @@
 """The agent's settings: one frozen struct per TOML section, each field with its unit.
 
-An unknown key or a value out of range is a ConfigError that names it. Secrets are never in the file: `token_env` names the
+An unknown key or a value out of range is a ConfigError that names it. Secrets are never in the file: `token_env`
+names the
 environment variable that holds the server's token.
 """
 
@@ -24,13 +25,13 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A TOML section: immutable, and closed to unknown keys."""
 
 
-class Device(Section):
+class Device(Section, frozen=True):
     """[device] who this is."""
 
     name: str = ""  # shown on the page; empty: the host's name
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     """[server] where the records go."""
 
     url: str = "ws://127.0.0.1:8750"
@@ -43,24 +44,24 @@ class Server(Section):
     window_bytes: Count = 1_000_000
 
 
-class Audio(Section):
+class Audio(Section, frozen=True):
     """[audio] the microphone or file."""
 
     source: str = "mic"  # "mic", "mic:NAME or NUMBER", or a file
     buffer_s: Positive = 10.0  # a microphone's samples wait here at most; older ones become a gap
 
 
-class Vad(Section):
+class Vad(Section, frozen=True):
     """[vad] speech probability per window: WebRTC as the cheap gate, earshot as the judge."""
 
     gate_mode: Annotated[int, msgspec.Meta(ge=0, le=3)] = 1  # WebRTC aggressiveness
     gate_hold_s: NonNegative = 0.5  # the gate stays open this long after its last voiced frame
 
 
-class Segmenter(Section):
+class Segmenter(Section, frozen=True):
     """[segmenter] where utterances start and end."""
 
-    onset: Fraction = 0.4  # probability that counts as speech while listening; at 0.5 quiet speakers lose words
+    onset: Fraction = 0.4  # probability that is speech while listening; at 0.5 quiet speakers lose words
     offset: Fraction = 0.35  # ... and while speech goes on
     onset_s: Positive = 0.1  # this much speech within twice that time starts an utterance
     preroll_s: NonNegative = 0.5  # at 0.3 soft first consonants are clipped (benchmarks/vad.py)
@@ -69,35 +70,37 @@ class Segmenter(Section):
     cut_search_s: Positive = 5.0  # a longer utterance is cut at the best pause in its last seconds
 
 
-class Codec(Section):
+class Codec(Section, frozen=True):
     """[codec] Opus on the wire."""
 
     bitrate_bps: Annotated[int, msgspec.Meta(ge=6000, le=128000)] = 24_000
     chunk_ms: Annotated[int, msgspec.Meta(ge=20, le=320)] = 320
 
 
-class Frames(Section):
+class Frames(Section, frozen=True):
     """[frames] which camera frames are sent, and how."""
 
-    source: str = ""  # "", "camera", "camera:1", an rtsp:// or http:// URL, a folder of images or a video file
+    source: str = ""  # "", "camera", "camera:1", an rtsp:// or http:// URL, a folder of images or a video
     speaking_hz: Positive = 1.0
     idle_hz: Positive = 0.2
     longest_side_px: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 1280
-    jpeg_quality: Annotated[int, msgspec.Meta(ge=10, le=100)] = 75
-    budget_mb_per_hour: Positive = 10.0
-    duplicate_distance: NonNegative = 0.03  # thumbnails nearer than this show the same thing
-    darkest: NonNegative = 8.0  # mean grey level (0-255) below which a frame is black
-    blurriest: NonNegative = 15.0  # sharpness below which nothing in the frame can be made out
+    jpeg_quality: Annotated[int, msgspec.Meta(ge=10, le=100)] = 80
+    budget_mb_per_hour: Positive = 9.0  # on average; up to ten minutes' worth may go at once
+    repeat_s: Positive = 60.0  # a scene that stays is sent again after this long: it was still there
+    # Grey levels (0-255), measured by benchmarks/frames.py.
+    duplicate_distance: NonNegative = 1.4  # a frame whose most changed spot differs less shows the same thing
+    blurriest: NonNegative = 3.5  # lines that stand out less cannot be made out; on readable photos: over 25
+    darkest: NonNegative = 40.0  # a frame without lines is called black below this mean, blurred above
 
 
-class Spool(Section):
+class Spool(Section, frozen=True):
     """[spool] the durable queue between capture and network."""
 
     dir: str = ""  # empty: the user's data directory
     cap_mb: Positive = 2000.0
 
 
-class AgentConfig(Section):
+class AgentConfig(Section, frozen=True):
     """Everything in agent.toml."""
 
     device: Device = Device()

@@ -1,7 +1,9 @@
 """THE WIRE CONTRACT between agent and server: messages, their encoding, the audio format. This docstring is the spec.
 
-One WebSocket at `/v1/capture`. Every message is one binary WebSocket frame: a JSON header (one object, no raw newline), a
-newline byte, then the raw payload, which only `audio` (Opus packets or PCM) and `frame` (one JPEG) have. The `type` field of
+One WebSocket at `/v1/capture`. Every message is one binary WebSocket frame: a JSON header (one object, no raw
+newline), a
+newline byte, then the raw payload, which only `audio` (Opus packets or PCM) and `frame` (one JPEG) have. The `type`
+field of
 the header names the message; a missing, unknown or mistyped field is a ProtocolError.
 
     agent                                    server
@@ -12,14 +14,19 @@ the header names the message; a missing, unknown or mistyped field is a Protocol
       state{...} at any time           ->
                                        <-    note, control, slow_down, error at any time
 
-A stream is one device's endless sequence of records, numbered from 1 without holes. Its positions are samples at 16 kHz from
+A stream is one device's endless sequence of records, numbered from 1 without holes. Its positions are samples at 16
+kHz from
 the start of the stream; gaps advance the position by the time that was lost, so utterances, silences and gaps partition
-[0, end) of the stream. `captured_at` is the UTC time of the record's first sample in nanoseconds, by the device's clock.
+[0, end) of the stream. `captured_at` is the UTC time of the record's first sample in nanoseconds, by the device's
+clock.
 
-- `utterance-start` opens an utterance, named by that record's seq. `audio` belongs to the open utterance and is contiguous.
-  `utterance-end` closes it at `end_sample`; audio past that position belongs to no one and is dropped. An utterance that was
+- `utterance-start` opens an utterance, named by that record's seq. `audio` belongs to the open utterance and is
+contiguous.
+  `utterance-end` closes it at `end_sample`; audio past that position belongs to no one and is dropped. An utterance
+  that was
   cut for length is followed by one that starts at the cut and sends its audio again from there.
-- Opus payload: packets of 20 ms (320 samples), each preceded by its length as two bytes, big-endian. The first `pre_skip`
+- Opus payload: packets of 20 ms (320 samples), each preceded by its length as two bytes, big-endian. The first
+`pre_skip`
   samples (at 48 kHz, as in RFC 7845) that the utterance's first packet decodes to are the encoder's delay, not capture.
 - PCM payload: little-endian int16.
 - The server drops records that it has; a record beyond the next one expected is a protocol error.
@@ -51,7 +58,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What every message is: immutable and closed to unknown fields."""
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """The agent's greeting: who it is and which record it would number next."""
 
     protocol: int
@@ -62,7 +69,7 @@ class Hello(Message, tag="hello"):
     next_seq: Seq
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, tag="welcome"):
     """The server's answer: the last record that it holds (0: none) and the codec it can decode."""
 
     protocol: int
@@ -71,7 +78,7 @@ class Welcome(Message, tag="welcome"):
     server: ShortText
 
 
-class UtteranceStart(Message, tag="utterance-start"):
+class UtteranceStart(Message, frozen=True, tag="utterance-start"):
     """Speech began at `first_sample` (pre-roll included). Its seq names the utterance."""
 
     seq: int
@@ -79,7 +86,7 @@ class UtteranceStart(Message, tag="utterance-start"):
     captured_at: UtcNs
 
 
-class Audio(Message, tag="audio"):
+class Audio(Message, frozen=True, tag="audio"):
     """Part of the open utterance, at most 320 ms. The payload is Opus packets or PCM."""
 
     seq: int
@@ -90,7 +97,7 @@ class Audio(Message, tag="audio"):
     pre_skip: Annotated[int, msgspec.Meta(ge=0, le=48_000)] = 0
 
 
-class UtteranceEnd(Message, tag="utterance-end"):
+class UtteranceEnd(Message, frozen=True, tag="utterance-end"):
     """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest or flush."""
 
     seq: int
@@ -99,7 +106,7 @@ class UtteranceEnd(Message, tag="utterance-end"):
     reason: ShortText
 
 
-class Frame(Message, tag="frame"):
+class Frame(Message, frozen=True, tag="frame"):
     """One JPEG, seen at stream position `sample`."""
 
     seq: int
@@ -109,7 +116,7 @@ class Frame(Message, tag="frame"):
     height: Annotated[int, msgspec.Meta(gt=0, le=8192)]
 
 
-class Silence(Message, tag="silence"):
+class Silence(Message, frozen=True, tag="silence"):
     """Nothing was said in [first_sample, first_sample + n_samples)."""
 
     seq: int
@@ -118,7 +125,7 @@ class Silence(Message, tag="silence"):
     captured_at: UtcNs
 
 
-class Gap(Message, tag="gap"):
+class Gap(Message, frozen=True, tag="gap"):
     """What was in [first_sample, first_sample + n_samples) is lost, and why. `n_samples` 0: frames only."""
 
     seq: int
@@ -128,7 +135,7 @@ class Gap(Message, tag="gap"):
     reason: ShortText
 
 
-class State(Message, tag="state"):
+class State(Message, frozen=True, tag="state"):
     """How the device is: not a record, never stored, only shown."""
 
     recording: bool
@@ -136,13 +143,13 @@ class State(Message, tag="state"):
     level: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Ack(Message, tag="ack"):
+class Ack(Message, frozen=True, tag="ack"):
     """Every record up to `seq` is durable on the server."""
 
     seq: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Note(Message, tag="note"):
+class Note(Message, frozen=True, tag="note"):
     """What the server makes of an utterance, as it forms; `done` with the last."""
 
     utterance: Seq
@@ -150,19 +157,19 @@ class Note(Message, tag="note"):
     done: bool
 
 
-class Control(Message, tag="control"):
+class Control(Message, frozen=True, tag="control"):
     """Someone asks the device to pause or to resume."""
 
     action: Annotated[str, msgspec.Meta(pattern=r"^(pause|resume)$")]
 
 
-class SlowDown(Message, tag="slow_down"):
+class SlowDown(Message, frozen=True, tag="slow_down"):
     """The server is behind; it takes records but sheds what `shedding` says."""
 
     shedding: ShortText
 
 
-class Error(Message, tag="error"):
+class Error(Message, frozen=True, tag="error"):
     """Why the server is about to close. `code`: protocol, version, token, storage, replaced or busy."""
 
     code: ShortText
@@ -212,9 +219,10 @@ def decode_from_server(frame: bytes) -> FromServer:
     if payload:
         raise ProtocolError("the server's messages have no payload")
     try:
-        return _from_server.decode(header)
+        message: FromServer = _from_server.decode(header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolError(f"bad header: {exc}") from exc
+    return message
 
 
 def _split(frame: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Boundaries, audio and frames in; numbered records out. Accounts for every sample of the stream exactly once.
 
-Knows the wire's records and an encoder; knows no device, no clock (capture times come from the timeline it is given) and no
+Knows the wire's records and an encoder; knows no device, no clock (capture times come from the timeline it is given)
+and no
 storage. Positions are samples from the start of the stream.
 """
 
@@ -10,7 +11,17 @@ import numpy as np
 
 from agent.audio import Pcm, Ring, n_samples
 from agent.codec import Encoder, EncoderFactory, delay_samples
-from agent.protocol import PACKET_SAMPLES, Audio, Frame, Gap, Record, Silence, UtteranceEnd, UtteranceStart, pack
+from agent.protocol import (
+    PACKET_SAMPLES,
+    Audio,
+    Frame,
+    Gap,
+    Record,
+    Silence,
+    UtteranceEnd,
+    UtteranceStart,
+    pack,
+)
 from agent.segmenter import Boundary, SpeechEnded, SpeechStarted
 from agent.timeline import Timeline
 
@@ -68,7 +79,8 @@ class Recorder:
         return [(frame, jpeg)]
 
     def gap(self, lost_samples: int, reason: str) -> list[Numbered]:
-        """Nothing was captured for `lost_samples` from here on. Flush the segmenter before: no utterance may be open."""
+        """Nothing was captured for `lost_samples` from here on. Flush the segmenter before: no utterance may be
+        open."""
         assert self._open is None
         records = self.account()
         lost = Gap(
@@ -147,9 +159,7 @@ class Recorder:
 
     def _audio(self, utterance: _Open, pcm: Pcm) -> Numbered:
         encoder = utterance.encoder
-        packets = [
-            encoder.encode(pcm[at : at + PACKET_SAMPLES]) for at in range(0, len(pcm), PACKET_SAMPLES)
-        ]
+        packets = [encoder.encode(pcm[at : at + PACKET_SAMPLES]) for at in range(0, len(pcm), PACKET_SAMPLES)]
         audio = Audio(
             seq=self._number(),
             first_sample=utterance.encoded_to,

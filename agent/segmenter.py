@@ -1,4 +1,4 @@
-"""Finds where utterances start and end. Knows speech probabilities and sample counts; it has no clock and no audio.
+"""Finds where utterances start and end. Knows speech probabilities and sample counts; no clock, no audio.
 
     segmenter = Segmenter(SegmenterConfig(), position=0)
     for boundary in segmenter.push(probability, n_samples): ...
@@ -57,7 +57,7 @@ class Segmenter:
     def __post_init__(self) -> None:
         self._previous_end = self.position
         self._longest = n_samples(self.config.longest_s)
-        # A cut in the first half would leave more than half for the next utterance, and then cut again too soon.
+        # Never in the first half: what is left over could again be too long.
         self._cut_search = min(n_samples(self.config.cut_search_s), self._longest // 2)
 
     @property

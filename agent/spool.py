@@ -74,7 +74,13 @@ class Spool:
             raise SpoolError(f"{directory}: written by a newer Fieldnote (spool version {version}); upgrade this one")
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            start = {"stream": uuid.uuid4().hex, "next_seq": 1, "position": 0, "open_utterance": 0, "clean": 1}
+            start = {
+                "stream": uuid.uuid4().hex,
+                "next_seq": 1,
+                "position": 0,
+                "open_utterance": 0,
+                "clean": 1,
+            }
             db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
 
     def _meta(self, key: str) -> str | int:
@@ -105,7 +111,8 @@ class Spool:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.executemany(
-                    "INSERT INTO records VALUES (?, ?, ?, ?)", [(s, k, len(wire), wire) for s, k, wire in rows]
+                    "INSERT INTO records VALUES (?, ?, ?, ?)",
+                    [(s, k, len(wire), wire) for s, k, wire in rows],
                 )
                 self._remember([record for record, _ in records])
                 self._size_bytes += sum(len(wire) for _, _, wire in rows)
@@ -140,7 +147,8 @@ class Spool:
         self._db.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
     def _trim(self) -> None:
-        """Replace the oldest frames, then the oldest audio, by gap records of the same seq. Runs in append's transaction."""
+        """Replace the oldest frames, then the oldest audio, by gap records of the same seq. Runs in append's
+        transaction."""
         target = int(self._cap_bytes * _TRIM_TO)
         for kind in ("frame", "audio"):
             for seq, size in self._db.execute(
@@ -150,7 +158,8 @@ class Spool:
                     return
                 wire = encode(_as_gap(self._wire(seq)))
                 self._db.execute(
-                    "UPDATE records SET kind = 'gap', size = ?, wire = ? WHERE seq = ?", (len(wire), wire, seq)
+                    "UPDATE records SET kind = 'gap', size = ?, wire = ? WHERE seq = ?",
+                    (len(wire), wire, seq),
                 )
                 self._size_bytes += len(wire) - size
 

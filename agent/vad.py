@@ -1,7 +1,7 @@
 """Speech probability of each 16 ms window: WebRTC VAD as the cheap gate, earshot as the judge.
 
-The gate may only veto: while WebRTC has heard nothing voiced for `gate_hold_s`, the probability is 0. Both detectors always
-hear everything, so the judge's memory never has holes.
+The gate may only veto: while WebRTC has heard nothing voiced for `gate_hold_s`, the probability is 0. Both
+detectors always hear everything, so the judge's memory never has holes.
 """
 
 import earshot
@@ -39,7 +39,7 @@ class Vad:
 
     def reset(self) -> None:
         """Forget the past: the audio broke off in a gap."""
-        self._gate = webrtcvad.Vad(self._mode)  # it has no reset; its noise estimate belongs to the audio before
+        self._gate = webrtcvad.Vad(self._mode)  # a new one: it has no reset, and it remembers the noise
         self._judge.reset()
         self._gate_windows.flush()
         self._heard = self._open_until = self._position = 0

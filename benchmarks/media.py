@@ -1,4 +1,4 @@
-"""The recordings that the benchmarks measure on: reads any of them as the one audio format inside Fieldnote."""
+"""The recordings that the benchmarks measure on, read as the one audio format inside Fieldnote."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 
 from agent.audio import SAMPLE_RATE, Pcm
 
-RAW_FORMATS = {".g722": ("g722", {}), ".raw": ("s16le", {"sample_rate": "8000"})}  # no header says what they are
+# Files without a header to say what they hold.
+RAW_FORMATS = {".g722": ("g722", {}), ".raw": ("s16le", {"sample_rate": "8000"})}
 
 
 def default_dir() -> Path:

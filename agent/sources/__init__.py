@@ -1,4 +1,5 @@
-"""Where samples and pictures come from: a live device or a file. Each source is an iterator of events, read by one thread."""
+"""Where samples and pictures come from: a live device or a file. Each source is an iterator of events, read by one
+thread."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ Event = Samples | Picture | Lost
 
 
 class Source(Protocol):
-    """Yields events in capture order until the media end or `close` is called from another thread. Raises DeviceError."""
+    """Yields events in capture order until the media end or `close` is called from another thread. Raises
+    DeviceError."""
 
     def events(self) -> Iterator[Event]:
         """The events, once."""

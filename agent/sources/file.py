@@ -1,4 +1,5 @@
-"""Recordings as a source: an audio file, a video with its frames, a folder of images; in real time or as fast as it goes.
+"""Recordings as a source: an audio file, a video with its frames, a folder of images; in real time or as fast as it
+goes.
 
 Time is the media's own: sample n was captured n/16000 s after the start, whatever the speed.
 """
@@ -31,7 +32,8 @@ class TimedImage:
 
 
 class FileSource:
-    """An audio (or video) file, with the pictures of a folder or a video beside it. `fast`: do not wait for the clock."""
+    """An audio (or video) file, with the pictures of a folder or a video beside it. `fast`: do not wait for the
+    clock."""
 
     def __init__(self, audio: Path, frames: Path | None, fast: bool, frames_hz: float) -> None:
         check_media(audio)
@@ -132,7 +134,8 @@ def _container_audio(path: Path) -> Iterator[av.AudioFrame]:
 
 
 def read_images(path: Path, hz: float) -> Iterator[TimedImage]:
-    """The pictures of a video, at most `hz` a second, or of a folder in name order, `hz` a second. Raises DeviceError."""
+    """The pictures of a video, at most `hz` a second, or of a folder in name order, `hz` a second. Raises
+    DeviceError."""
     yield from _folder_images(path, hz) if path.is_dir() else _video_images(path, hz)
 
 
@@ -145,7 +148,7 @@ def _video_images(path: Path, hz: float) -> Iterator[TimedImage]:
             sample = n_samples(frame.time or 0.0)
             if sample >= due:
                 due = sample + step
-                yield TimedImage(sample, frame.to_ndarray(format="bgr24"))
+                yield TimedImage(sample, frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False))
 
 
 def _folder_images(path: Path, hz: float) -> Iterator[TimedImage]:

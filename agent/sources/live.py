@@ -1,4 +1,5 @@
-"""The live source: a microphone, with a camera beside it. A microphone that goes away is reopened; the absence is a `Lost`."""
+"""The live source: a microphone, with a camera beside it. A microphone that goes away is reopened; the absence is a
+`Lost`."""
 
 import logging
 import threading
@@ -17,9 +18,7 @@ _REOPEN_S = 2.0
 class LiveSource:
     """Opens both devices at once, so that a wrong setting is an error at the start. Raises DeviceError."""
 
-    def __init__(
-        self, open_microphone: Callable[[], Microphone], camera: Camera | None, pictures_hz: float
-    ) -> None:
+    def __init__(self, open_microphone: Callable[[], Microphone], camera: Camera | None, pictures_hz: float) -> None:
         self._open_microphone = open_microphone
         self._microphone = open_microphone()
         self._camera = camera

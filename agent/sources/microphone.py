@@ -89,9 +89,7 @@ class Microphone:
             samples, utc_ns, monotonic_ns, dropped = block
             if dropped:
                 yield Lost(round(dropped * SAMPLE_RATE / self._rate), "capture fell behind")
-            frame = av.AudioFrame.from_ndarray(
-                to_mono_int16(samples).reshape(1, -1), format="s16", layout="mono"
-            )
+            frame = av.AudioFrame.from_ndarray(to_mono_int16(samples).reshape(1, -1), format="s16", layout="mono")
             frame.sample_rate = self._rate
             for out in resampler.resample(frame):
                 yield Samples(out.to_ndarray()[0], utc_ns, monotonic_ns)
@@ -123,5 +121,3 @@ def input_devices() -> list[str]:
         for device in sounddevice.query_devices()
         if device["max_input_channels"] > 0
     ]
-
-

@@ -7,9 +7,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from agent.audio import Pcm
 
 
@@ -33,14 +30,7 @@ class Noted:
     note: str = ""  # cleaned of fillers and false starts
     reason: str = ""  # why it is not noted
     speaker: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SeenLine:
-    """One line of text in a frame; `score` is the reader's confidence from 0 to 1."""
-
-    text: str
-    score: float
+    todo: bool = False  # somebody took or gave a task
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +71,11 @@ class Engine(Protocol):
 
     capabilities: Capabilities
 
-    def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
-        """What is heard in `audio`, (n_samples,) int16 at 16 kHz. `final` False: the person is still speaking, drafts only."""
+    def note(self, key: str, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
+        """What is heard in `audio`, (n_samples,) int16 at 16 kHz, of the utterance that `key` names.
+
+        `final` False: the person is still speaking; drafts only. True: ends with `Noted`.
+        """
         ...
 
     def answer(self, question: str, passages: tuple[Passage, ...]) -> AsyncGenerator[str | Answered]:
@@ -93,8 +86,8 @@ class Engine(Protocol):
         """A heading for these notes, oldest first."""
         ...
 
-    async def read(self, jpeg: bytes) -> tuple[SeenLine, ...]:
-        """The text in a frame, in reading order."""
+    async def read(self, jpeg: bytes) -> tuple[str, ...]:
+        """The lines of text in a frame, in reading order."""
         ...
 
     async def warm_up(self) -> None:
@@ -104,6 +97,3 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Stop everything and free it."""
         ...
-
-
-Float32 = npt.NDArray[np.float32]

@@ -195,6 +195,7 @@ export function createColumn(scroller, { create, update, estimate, onMove }) {
     if (Math.abs(scroller.scrollTop - lastSet) >= 1.5) {
       lastSet = scroller.scrollTop;
       following = atEnd();
+      remember(); // before drawing: rows measured for the first time must settle around the new place, not the old
     }
     draw();
   }, { passive: true });
@@ -213,7 +214,7 @@ export function createColumn(scroller, { create, update, estimate, onMove }) {
       let target = scroller.scrollTop;
       if (where === "middle") target = top - Math.max(24, (viewHeight - (bottom - top)) / 2.6);
       else if (top < target + 24) target = top - 24;
-      else if (bottom > target + viewHeight - 24) target = bottom - viewHeight + 24;
+      else if (bottom > target + viewHeight - 24) target = Math.min(top - 24, bottom - viewHeight + 24);
       setScroll(Math.max(0, target));
       remember();
       draw();

@@ -67,7 +67,12 @@ export function createDetail(line, deps) {
     tools.replaceChildren(field,
       el("button", { type: "button", class: "primary correct-save", on: { click: save } }, "Save"),
       el("button", { type: "button", class: "correct-cancel", on: { click: cancel } }, "Cancel"));
-    field.focus({ preventScroll: true });
+    reveal(field);
+  }
+
+  function reveal(element) {
+    element.focus({ preventScroll: true });
+    tools.scrollIntoView({ block: "nearest" });
   }
 
   async function saveCorrection(text, close) {
@@ -88,7 +93,7 @@ export function createDetail(line, deps) {
     tools.replaceChildren(
       el("p", { class: "detail-question" }, "Forget this for good? Its clip, its frames and all that was made from them go too."),
       el("button", { type: "button", class: "primary forget-confirm", on: { click: forget } }, "Forget it"), keep);
-    keep.focus({ preventScroll: true });
+    reveal(keep);
   }
 
   async function forget() {

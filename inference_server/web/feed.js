@@ -9,7 +9,7 @@ const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const OPENING_MS = 10000; // no answer by then: the path is dead, whatever the socket believes
 const SILENCE_MS = 45000; // the heartbeat is invisible to EventSource, so a long quiet is answered with a fresh connection
 
-// onState(state), onLink({ state: "opening" | "live" | "cut", since, reason })
+// onState(state), onLink({ state: "opening" | "live" | "cut", since, reason, passing })
 export function createFeed({ onState, onLink, keep = {} }) {
   let state = null;
   let day = ""; // "" follows the newest day
@@ -53,7 +53,7 @@ export function createFeed({ onState, onLink, keep = {} }) {
     } catch (error) {
       if (mine !== loads) return;
       if (!(error instanceof ApiError)) throw error;
-      cut(error.status === 0 ? "" : error.message);
+      cut(error.status === 0 ? "" : error.message, error.status !== 401);
     }
   }
 
@@ -87,11 +87,12 @@ export function createFeed({ onState, onLink, keep = {} }) {
     source = null;
   }
 
-  function cut(reason) {
+  // passing: whether waiting alone can mend it.
+  function cut(reason, passing = true) {
     const refused = source?.readyState === 2; // an HTTP error: the snapshot request will say which
     close();
     cutSince ||= Date.now();
-    onLink({ state: state ? "cut" : "opening", since: cutSince, reason });
+    onLink({ state: state ? "cut" : "opening", since: cutSince, reason, passing });
     const delay = RETRY_MS[Math.min(attempts++, RETRY_MS.length - 1)] * (0.75 + Math.random() / 2);
     retryTimer = setTimeout(refused || !state || state.stale || reason ? load : open, delay);
   }
@@ -126,7 +127,7 @@ export function createFeed({ onState, onLink, keep = {} }) {
       day = newDay;
       return load();
     },
-    followsNewest: () => day === "",
+    pinnedDay: () => day,
     now: () => Date.now() + skewMs,
   };
 }

@@ -67,7 +67,13 @@ export function createLines(deps) {
     }
     column.setRows([...heard, ...draftRows(state)]);
     if (dirty && !first) noticeUnseen(before);
-    if (first && !column.following()) column.toEnd();
+    if (first) startOfDay();
+  }
+
+  // Today begins at its end, where things happen; an earlier day is read from its beginning.
+  function startOfDay() {
+    if (state.days.some((day) => day > state.day)) column.toStart();
+    else column.toEnd();
   }
 
   function noticeUnseen(before) {
@@ -86,7 +92,8 @@ export function createLines(deps) {
       for (const key of unseen) if (!(column.position(key) > end)) unseen.delete(key);
     }
     newer.hidden = column.atEnd() || (unseen.size === 0 && column.following());
-    setText(newer, unseen.size ? `↓ ${unseen.size} new ${unseen.size === 1 ? "line" : "lines"}` : "↓ To the newest");
+    setText(newer, unseen.size ? `↓ ${unseen.size} new ${unseen.size === 1 ? "line" : "lines"}` : "↓");
+    newer.setAttribute("aria-label", unseen.size ? newer.textContent : "To the newest line");
     newer.classList.toggle("has-new", unseen.size > 0);
   }
 

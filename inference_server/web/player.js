@@ -48,7 +48,7 @@ export function createPlayer() {
     at(lineId) {
       if (lineId !== id) return { playing: false, position: 0, length: 0, failure: "" };
       const length = Number.isFinite(audio.duration) ? audio.duration : 0;
-      return { playing: !audio.paused && !audio.ended, position: audio.currentTime, length, failure };
+      return { playing: !failure && !audio.paused && !audio.ended, position: audio.currentTime, length, failure };
     },
     watch(watcher) {
       watchers.add(watcher);

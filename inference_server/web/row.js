@@ -63,6 +63,7 @@ const updaters = {
     const speaker = element.querySelector(".line-speaker");
     setText(speaker, line.kind === "seen" ? "seen" : line.speaker);
     speaker.title = line.speaker;
+    speaker.classList.toggle("is-long", line.speaker.length > 5); // a name, not a letter: it stands over the words
     fillText(element.querySelector(".line-text"), line);
     fillFrame(element, line);
   },
@@ -82,7 +83,7 @@ function fillFrame(element, line) {
   const main = element.querySelector(".line-main");
   main.querySelector(".line-frame")?.remove();
   if (!line.frame) return;
-  const image = el("img", { alt: "", width: 64, height: 48, decoding: "async", data: { src: `${line.frame}?w=160` } });
+  const image = el("img", { alt: "", width: 56, height: 42, decoding: "async", data: { src: `${line.frame}?w=160` } });
   image.addEventListener("error", () => image.parentElement?.classList.add("is-missing"));
   image.addEventListener("load", () => image.parentElement?.classList.add("is-shown"));
   main.append(el("span", { class: "line-frame" }, image));

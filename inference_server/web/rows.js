@@ -53,6 +53,7 @@ export function estimateHeight(row, { columnPx, lineHeightPx }) {
   if (row.kind === "topic") return 84;
   if (row.kind === "again") return 40;
   const text = row.kind === "line" ? row.line.text : row.draft.text;
+  const nameHeight = row.line?.speaker.length > 5 ? lineHeightPx : 0;
   const perLine = Math.max(20, (columnPx - 230) / (lineHeightPx * 0.31));
-  return Math.max(66, Math.ceil(text.length / perLine) * lineHeightPx + 22);
+  return Math.max(row.line?.frame ? 56 : 0, Math.ceil(text.length / perLine) * lineHeightPx + nameHeight + 14);
 }

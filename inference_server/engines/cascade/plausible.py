@@ -1,0 +1,65 @@
+"""Whether recognised words can have been said. Small recognisers invent words over noise; none of those may become a
+note.
+
+Three witnesses must agree: the agent's detector opened the utterance, the server's detector heard speech in it, and
+the words
+fit the length of that speech. Pure.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from inference_server.words import tokens
+
+LEAST_SPEECH_S = 0.1  # less than a syllable
+MOST_WORDS_PER_S = 7.5  # the fastest speakers stay below 6 over a phrase
+_LOOP_WORDS = 12
+# What small recognisers say over silence and music, from their training on captioned videos.
+_PHANTOMS = frozenset(
+    """you|thank you|thanks for watching|thank you for watching|thank you very much|bye|bye bye|please subscribe|the
+    end|
+    subtitles by the amara org community|i'm sorry|so|oh|hmm""".replace("\n", "")
+    .replace("    ", "")
+    .split("|")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`outcome` is noted, silence or unintelligible; `reason` says why it is not noted."""
+
+    outcome: str
+    reason: str = ""
+
+
+def judge(words: str, speech_s: float, duration_s: float) -> Judgement:
+    """Judge the recogniser's `words` (marks removed) over an utterance in which the second detector heard
+    `speech_s`."""
+    if speech_s < LEAST_SPEECH_S:
+        return Judgement("silence", "the second detector heard no speech")
+    said = tokens(words)
+    if not said:
+        return Judgement("unintelligible", "speech without words")
+    phrase = " ".join(re.findall(r"[a-z']+", words.casefold()))
+    if phrase in _PHANTOMS and len(said) < speech_s:
+        return Judgement("unintelligible", "fewer words than the speech is long")
+    if len(said) > MOST_WORDS_PER_S * max(speech_s, 0.3) + 3:
+        return Judgement("unintelligible", "more words than fit the speech")
+    if loops(said):
+        return Judgement("unintelligible", "the recogniser went round in circles")
+    if duration_s > 4.0 and len(said) <= 2 and speech_s < 0.1 * duration_s:
+        return Judgement("unintelligible", "hardly any speech")
+    return Judgement("noted")
+
+
+def loops(said: list[str]) -> bool:
+    """Whether a run of words repeats itself over most of the text."""
+    if len(said) < _LOOP_WORDS:
+        return False
+    for n in (1, 2, 3, 4, 5, 6, 8, 10):
+        runs = Counter(tuple(said[at : at + n]) for at in range(len(said) - n + 1))
+        most = runs.most_common(1)[0][1]
+        if most >= 4 and most * n >= 0.6 * len(said):
+            return True
+    return False

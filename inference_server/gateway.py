@@ -1,0 +1,255 @@
+"""The capture WebSocket: read -> session -> store -> ack. A record is acknowledged only when it is durable.
+
+Two tasks for each device: one reads and decodes into a bounded queue, the other writes whatever has gathered as one
+transaction and acknowledges it. A third passes notes on to the device.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.exc import DatabaseError
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from agent.protocol import (
+    PROTOCOL,
+    Ack,
+    Control,
+    Error,
+    FromServer,
+    Hello,
+    Note,
+    ProtocolError,
+    Record,
+    SlowDown,
+    State,
+    Welcome,
+    decode_from_agent,
+    encode,
+)
+from inference_server.config import Limits
+from inference_server.hub import Event, Hub
+from inference_server.ledgers import Ledgers
+from inference_server.metrics import Metrics
+from inference_server.presence import Presence
+from inference_server.session import Session, Verdict
+from inference_server.store.ingest import Ingest, Stored
+from inference_server.worker import Worker
+
+logger = logging.getLogger(__name__)
+_HELLO_S = 10.0
+CLOSE_PROTOCOL = 1002  # RFC 6455 section 7.4.1
+CLOSE_TRY_AGAIN = 1013
+CLOSE_REPLACED = 4001
+
+
+class _Refused(Exception):
+    """The connection ends with this error and close code."""
+
+    def __init__(self, error: Error, close_code: int) -> None:
+        super().__init__(error.message)
+        self.error, self.close_code = error, close_code
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Serves one device for each call of `serve`."""
+
+    ingest: Ingest
+    worker: Worker
+    hub: Hub
+    presence: Presence
+    metrics: Metrics
+    limits: Limits
+    ledgers: Ledgers
+    codec: str  # what this server can decode
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Take a device's records until it leaves."""
+        await socket.accept()
+        try:
+            await self._session(socket)
+        except* WebSocketDisconnect:
+            pass  # the device left; it comes back when it can
+        except* _Refused as refusals:
+            refused = next(_leaves(refusals))
+            await _end(socket, refused.error, refused.close_code)
+        except* ProtocolError as errors:
+            self.metrics.protocol_errors.inc()
+            message = str(next(_leaves(errors)))
+            logger.warning("protocol error: %s", message)
+            await _end(socket, Error(code="protocol", message=message[:200]), CLOSE_PROTOCOL)
+        except* (OSError, DatabaseError) as errors:
+            cause = next(_leaves(errors))
+            logger.error("records cannot be stored: %s", cause)
+            message = "the server cannot store records now (is its disk full?); they stay on the device"
+            await _end(socket, Error(code="storage", message=message), CLOSE_TRY_AGAIN)
+        except* Exception:
+            logger.exception("a device's session failed")
+            await _end(socket, Error(code="busy", message="internal error; see the server's log"), 1011)
+
+    async def _session(self, socket: WebSocket) -> None:
+        hello = await self._greeting(socket)
+        session = await asyncio.to_thread(self.ingest.greet, hello)
+        cursor = self.hub.cursor
+        welcome = Welcome(protocol=PROTOCOL, have_seq=session.have_seq, codec=self.codec, server="fieldnote")
+        await _send(socket, welcome)
+        logger.info("device %r connected, stream %s at record %d", hello.device, hello.stream[:8], session.have_seq)
+        replaced = asyncio.Event()
+
+        async def ask(action: str) -> None:
+            await _send(socket, Control(action=action))
+
+        connection = self.presence.arrived(hello.stream, hello.device, ask, replaced.set)
+        received: asyncio.Queue[tuple[Record, bytes]] = asyncio.Queue(self.limits.receive_records)
+        self.metrics.devices.set(self.presence.connected)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(socket, hello.stream, received))
+                group.create_task(self._commit(socket, hello.stream, session, received))
+                group.create_task(self._pass_on(socket, hello.stream, cursor))
+                group.create_task(_watch(replaced))
+        finally:
+            self.presence.left(hello.stream, connection)
+            self.metrics.devices.set(self.presence.connected)
+            logger.info("device %r left, stream %s at record %d", hello.device, hello.stream[:8], session.have_seq)
+
+    async def _greeting(self, socket: WebSocket) -> Hello:
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                message, _ = decode_from_agent(await self._receive(socket))
+        except TimeoutError as exc:
+            raise ProtocolError(f"no hello within {_HELLO_S:.0f} s") from exc
+        if not isinstance(message, Hello):
+            raise ProtocolError(f"expected a hello and got {type(message).__name__}")
+        if message.protocol != PROTOCOL:
+            text = f"this server speaks protocol {PROTOCOL}, the agent {message.protocol}; upgrade the older of the two"
+            raise _Refused(Error(code="version", message=text), CLOSE_PROTOCOL)
+        if self.presence.connected >= self.limits.streams and self.presence.connection(message.stream) is None:
+            text = f"{self.limits.streams} devices are connected already (limits.streams); trying again later"
+            raise _Refused(Error(code="busy", message=text), CLOSE_TRY_AGAIN)
+        return message
+
+    async def _read(self, socket: WebSocket, stream: str, received: "asyncio.Queue[tuple[Record, bytes]]") -> None:
+        """Full queue: wait, and so let the socket's own buffers and then the device wait."""
+        while True:
+            message, payload = decode_from_agent(await self._receive(socket))
+            match message:
+                case State(recording=recording, backlog=backlog, level=level):
+                    self.presence.changed(stream, recording, backlog, level)
+                case Hello():
+                    raise ProtocolError("a second hello")
+                case _:
+                    await received.put((message, payload))
+
+    async def _receive(self, socket: WebSocket) -> bytes:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        frame = message.get("bytes")
+        if frame is None:
+            raise ProtocolError("a text message; all messages are binary")
+        self.metrics.received_bytes.inc(len(frame))
+        return bytes(frame)
+
+    async def _commit(
+        self,
+        socket: WebSocket,
+        stream: str,
+        session: Session,
+        received: "asyncio.Queue[tuple[Record, bytes]]",
+    ) -> None:
+        while True:
+            batch = [await received.get()]
+            while len(batch) < self.limits.commit_records and not received.empty():
+                batch.append(received.get_nowait())
+            await self._commit_batch(socket, stream, session, batch)
+
+    async def _commit_batch(
+        self, socket: WebSocket, stream: str, session: Session, batch: list[tuple[Record, bytes]]
+    ) -> None:
+        after, fresh, nonsense = replace(session), [], None
+        for record, payload in batch:
+            try:
+                verdict = after.receive(record)
+            except ProtocolError as exc:
+                nonsense = exc  # what came before it is good and is kept
+                break
+            if verdict is Verdict.FRESH:
+                fresh.append((record, payload))
+            else:
+                self.metrics.duplicates.inc()
+        if fresh:
+            stored = await asyncio.to_thread(self.ingest.store, stream, after, fresh)
+            session.have_seq, session.open_utterance = after.have_seq, after.open_utterance
+            session.audio_end, session.end = after.audio_end, after.end
+            await self._announce(stream, after, fresh, stored)
+        await _send(socket, Ack(seq=session.have_seq))
+        if nonsense is not None:
+            raise nonsense
+
+    async def _announce(self, stream: str, session: Session, fresh: list[tuple[Record, bytes]], stored: Stored) -> None:
+        for record, _ in fresh:
+            self.metrics.records.labels(str(record.__struct_config__.tag)).inc()
+        for utterance in stored.utterances_ended:
+            await self.worker.utterance_ended(stream, utterance)
+        if stored.frames:
+            self.worker.frame_arrived()
+        if session.open_utterance:
+            await self.worker.speech_arrived(stream, session.open_utterance)
+        self.ledgers.touch(stream, fresh[-1][0].captured_at)
+
+    async def _pass_on(self, socket: WebSocket, stream: str, cursor: str) -> None:
+        """Notes of this device as they form, and what is shed. A device too slow for it misses some; that is no
+        loss."""
+        while True:
+            async for event in self.hub.events(cursor):
+                if (message := _for_device(event, stream)) is not None:
+                    await _send(socket, message)
+            if self.hub.closed:
+                return
+            cursor = self.hub.cursor
+
+
+def _for_device(event: Event, stream: str) -> FromServer | None:
+    """The event as the device sees it; None if it is not for this one."""
+    match event.name:
+        case "draft" if event.data["stream"] == stream:
+            return Note(utterance=event.data["utterance"], text=event.data["text"], done=False)
+        case "line" if event.data["line"]["stream"] == stream and event.data["line"]["utterance"]:
+            line = event.data["line"]
+            return Note(utterance=line["utterance"], text=line["text"], done=True)
+        case "load":
+            return SlowDown(shedding=event.data["shedding"])
+        case _:
+            return None
+
+
+async def _watch(replaced: asyncio.Event) -> None:
+    await replaced.wait()
+    text = "the same stream connected again; this older connection ends"
+    raise _Refused(Error(code="replaced", message=text), CLOSE_REPLACED)
+
+
+async def _send(socket: WebSocket, message: FromServer) -> None:
+    await socket.send_bytes(encode(message))
+
+
+async def _end(socket: WebSocket, error: Error, close_code: int) -> None:
+    if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
+        try:
+            await _send(socket, error)
+            await socket.close(close_code, error.message[:120])
+        except (WebSocketDisconnect, RuntimeError):
+            logger.debug("the device left before it heard why")
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
+    """The exceptions themselves, out of however many groups around them."""
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc

@@ -1,0 +1,117 @@
+"""Publish and subscribe for live viewers. Bounded for each: a viewer that does not keep up is cut off, never waited
+for.
+
+Every event has a number; a viewer that comes back names the last one it saw and gets what followed, or is told to
+take the
+snapshot again. Use from the event loop's thread only.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Collection
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that viewers show. `cursor` names the state after it."""
+
+    cursor: str
+    name: str
+    data: dict[str, Any]
+
+
+class Hub:
+    """One per server. `boot` makes cursors of different runs differ."""
+
+    def __init__(self, boot: str, history: int, per_viewer: int) -> None:
+        self._boot = boot
+        self._number = 0
+        self._history: deque[tuple[int, Event]] = deque(maxlen=history)
+        self._per_viewer = per_viewer
+        self._viewers: dict[object, asyncio.Queue[Event | None]] = {}
+        self._closed = False
+        self.cut_off = 0
+
+    @property
+    def cursor(self) -> str:
+        """Where a snapshot taken now stands."""
+        return f"{self._boot}-{self._number}"
+
+    @property
+    def closed(self) -> bool:
+        """No event will follow."""
+        return self._closed
+
+    @property
+    def viewers(self) -> int:
+        """How many are subscribed."""
+        return len(self._viewers)
+
+    def publish(self, name: str, data: dict[str, Any]) -> None:
+        """Tell everyone; never waits."""
+        self._number += 1
+        event = Event(self.cursor, name, data)
+        self._history.append((self._number, event))
+        for key, queue in list(self._viewers.items()):
+            if queue.qsize() >= self._per_viewer:
+                self.cut_off += 1
+                self._end(key)
+            else:
+                queue.put_nowait(event)
+
+    def forget(self, line_ids: Collection[str]) -> None:
+        """Take what was said in these lines out of the history that late viewers are told."""
+        kept = [(n, event) for n, event in self._history if not _tells(event, line_ids)]
+        self._history.clear()
+        self._history.extend(kept)
+
+    def _end(self, key: object) -> None:
+        queue = self._viewers.pop(key)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
+
+    async def events(self, after: str) -> AsyncGenerator[Event]:
+        """Events behind cursor `after`, then new ones as they come; one `reset` first if `after` is unknown.
+
+        Ends when the viewer was too slow or the hub closes.
+        """
+        key, queue = object(), asyncio.Queue[Event | None](self._per_viewer + 1)
+        missed = self._missed(after)
+        self._viewers[key] = queue
+        if self._closed:
+            self._end(key)
+        try:
+            for event in missed:
+                yield event
+            while (next_event := await queue.get()) is not None:
+                yield next_event
+        finally:
+            self._viewers.pop(key, None)
+
+    def _missed(self, after: str) -> list[Event]:
+        boot, _, number = after.rpartition("-")
+        oldest = self._history[0][0] if self._history else self._number + 1
+        if boot != self._boot or not number.isdecimal() or not oldest - 1 <= int(number) <= self._number:
+            return [Event(self.cursor, "reset", {})]
+        return [event for n, event in self._history if n > int(number)]
+
+    def close(self) -> None:
+        """End every subscription."""
+        self._closed = True
+        for key in list(self._viewers):
+            self._end(key)
+
+
+def _tells(event: Event, line_ids: Collection[str]) -> bool:
+    """Whether the event carries words of one of these lines."""
+    data = event.data
+    line = data.get("line") or {}
+    quoted = {item["id"] for item in data.get("evidence", ())}
+    return (
+        line.get("id") in line_ids
+        or f"{data.get('stream')}/{data.get('utterance')}" in line_ids
+        or bool(quoted & set(line_ids))
+    )

@@ -1,0 +1,47 @@
+"""Keeps viewers told about the ledger: at most one event a second for each stream, only when something has come."""
+
+import asyncio
+
+from inference_server.hub import Hub
+from inference_server.ledger import account, day_of
+from inference_server.store.library import Device, Library
+from inference_server.views import Json, ledger
+
+_EVERY_S = 1.0
+
+
+def day_view(library: Library, device: Device, day: str) -> Json:
+    """A stream's account of one UTC day. Raises ValueError on a bad day."""
+    return ledger(device.stream, device.device, day, account(library.spans(device.stream, day), day))
+
+
+class Ledgers:
+    """Publishes what `touch` marked."""
+
+    def __init__(self, library: Library, hub: Hub) -> None:
+        self._library = library
+        self._hub = hub
+        self._touched: dict[str, int] = {}
+        self._wake = asyncio.Event()
+
+    def touch(self, stream: str, captured_at: int) -> None:
+        """The stream's account of the day of `captured_at` (UTC ns) has changed."""
+        self._touched[stream] = captured_at
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            touched, self._touched = self._touched, {}
+            if self._hub.viewers:
+                await self._publish(touched)
+            await asyncio.sleep(_EVERY_S)
+
+    async def _publish(self, touched: dict[str, int]) -> None:
+        for device in await asyncio.to_thread(self._library.devices):
+            if device.stream in touched:
+                day = day_of(touched[device.stream])
+                view = await asyncio.to_thread(day_view, self._library, device, day)
+                self._hub.publish("ledger", view)
