@@ -107,9 +107,7 @@ def glasses(folder: Path, config: Frames) -> None:
         seen = look(grey_of(path))
         verdicts.append(gate.judge(seen, i * interval))
         if verdicts[-1] is Verdict.KEEP:
-            assert gate.spend(
-                seen, len(as_sent(path, config.longest_side_px, config.jpeg_quality)), i * interval
-            )
+            assert gate.spend(seen, len(as_sent(path, config.longest_side_px, config.jpeg_quality)), i * interval)
     wrong = [i + 1 for i, (verdict, eye) in enumerate(zip(verdicts, EYE, strict=True)) if verdict not in eye]
     print(f"glasses: {describe(verdicts)}; the eye agrees on {len(EYE) - len(wrong)} of {len(EYE)}")
     print(f"  the eye disagrees on: {wrong or 'none'}")
@@ -185,9 +183,7 @@ def with_board(scene: Grey) -> Grey:
 
 def costs(images: Path, config: Frames) -> None:
     """Part 4."""
-    frame = cv2.resize(grey_of(images / "scene_text_mmocr/img_1.jpg"), (1280, 720)).astype(
-        np.uint8, copy=False
-    )
+    frame = cv2.resize(grey_of(images / "scene_text_mmocr/img_1.jpg"), (1280, 720)).astype(np.uint8, copy=False)
     seen = look(frame)
     look_ms, change_ms = took_ms(lambda: look(frame)), took_ms(lambda: change(seen, seen))
     print(f"720p frame: look {look_ms:.2f} ms, comparison with the last kept {change_ms:.2f} ms (median)")

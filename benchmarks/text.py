@@ -147,8 +147,7 @@ def report(form: str, scores: dict[str, Score]) -> None:
     for kind, score in scores.items():
         n = len(score.took_ms)
         found, joined = (
-            f"{count / score.n_words:7.1%}" if score.n_words else "      -"
-            for count in (score.n_found, score.n_joined)
+            f"{count / score.n_words:7.1%}" if score.n_words else "      -" for count in (score.n_found, score.n_joined)
         )
         took_ms, kilobytes = statistics.median(score.took_ms), score.n_bytes / n / 1000.0
         print(f"{kind:10}  {n:6}  {score.n_words:6} {found} {joined}  {len(score.lines):6}", end="")
@@ -166,12 +165,8 @@ def main() -> None:
     )
     parser.add_argument("--media", type=Path, default=default_dir(), help="the media folder (%(default)s)")
     parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this kind; repeatable")
-    parser.add_argument(
-        "--side", type=int, default=defaults.longest_side_px, help="as sent, px (%(default)s)"
-    )
-    parser.add_argument(
-        "--quality", type=int, default=defaults.jpeg_quality, help="of the JPEG (%(default)s)"
-    )
+    parser.add_argument("--side", type=int, default=defaults.longest_side_px, help="as sent, px (%(default)s)")
+    parser.add_argument("--quality", type=int, default=defaults.jpeg_quality, help="of the JPEG (%(default)s)")
     args = parser.parse_args()
     images = args.media / "images"
     if not images.is_dir():

@@ -34,7 +34,7 @@ from inference_server.thumbnails import thumbnail
 from inference_server.worker import Worker
 
 _WEB = Path(__file__).parent / "web"
-_COMMENT_S = 15.0
+_PING_S = 15.0
 _MOST_VIEWERS = 200
 
 StreamId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$")]
@@ -119,9 +119,9 @@ async def _sse(hub: Hub, cursor: str) -> AsyncIterator[str]:
             yield ": connected\n\n"
             while True:
                 upcoming = upcoming or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait({upcoming}, timeout=_COMMENT_S)
+                done, _ = await asyncio.wait({upcoming}, timeout=_PING_S)
                 if not done:
-                    yield ": still here\n\n"
+                    yield "event: ping\ndata: {}\n\n"
                     continue
                 try:
                     event = upcoming.result()

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,7 @@ ENGINE_PARAMS = {
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Image = npt.NDArray[np.uint8]
 
 
@@ -70,14 +71,14 @@ class Reader:
 
     async def warm_up(self) -> None:
         """Start the child and load the models, so that the first frame need not wait. Raises EngineError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._started)
+        await self._in_thread(self._started)
 
     async def read(self, jpeg: bytes) -> tuple[ReadLine, ...]:
         """The lines of text in a frame, in reading order.
 
         Raises EngineError when the frame cannot be decoded, takes too long or the child dies.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, jpeg)
+        return await self._in_thread(partial(self._read, jpeg))
 
     def close(self) -> None:
         """End the child; a frame in progress fails with EngineError, as does every later one."""
@@ -86,6 +87,11 @@ class Reader:
             self._child.kill()  # wakes the thread
         self._thread.shutdown()
         self._discard()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        if self._closed:  # the thread is gone
+            raise EngineError("the text reader is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _read(self, jpeg: bytes) -> tuple[ReadLine, ...]:
         child = self._started()
