@@ -254,9 +254,8 @@ def _account(url: str, watching: Watching, sent: dict[str, Any], ledgers: list[d
     verdict = "balanced" if balanced else "NOT BALANCED"
     print(f"Ledger    {verdict}: captured {sent['captured_s']:.2f} s = {sums}")
     if latencies:
-        print(
-            f"Latency   p50 {_percentile(latencies, 50):.2f} s · p95 {_percentile(latencies, 95):.2f} s from {what} to note"
-        )
+        p50, p95 = (_percentile(latencies, percent) for percent in (50, 95))
+        print(f"Latency   p50 {p50:.2f} s · p95 {p95:.2f} s from {what} to note")
     hours = max(sent["captured_s"], 1e-9) / 3600
     print(
         f"Sent      {sent['sent_bytes'] / 1000:.0f} kB for {clock(sent['captured_s'])} of sound "

@@ -30,7 +30,8 @@ def through_a_lens(grey: Grey) -> Grey:
     padded = np.pad(grey, 1, mode="edge")
     height, width = grey.shape
     shifted = np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
-    return shifted.mean(axis=0).astype(np.uint8)
+    blurred: Grey = shifted.mean(axis=0).astype(np.uint8)
+    return blurred
 
 
 def noisy(grey: Grey, seed: int, sigma: float) -> Grey:
