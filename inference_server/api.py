@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from agent.protocol import PATH
 from inference_server import views
+from inference_server.answering import Answering
 from inference_server.export import FORMATS, export
 from inference_server.gateway import Gateway
 from inference_server.hub import Event, Hub
@@ -28,6 +29,7 @@ from inference_server.metrics import Metrics
 from inference_server.notes import Line, markdown
 from inference_server.pairing import Pairing
 from inference_server.presence import Presence
+from inference_server.reading import Reading
 from inference_server.snapshot import Snapshots
 from inference_server.store.library import Library
 from inference_server.thumbnails import thumbnail
@@ -50,6 +52,8 @@ class Services:
 
     gateway: Gateway
     worker: Worker
+    reading: Reading
+    answering: Answering
     library: Library
     snapshots: Snapshots
     ledgers: Ledgers
@@ -57,7 +61,7 @@ class Services:
     hub: Hub
     metrics: Metrics
     pairing: Pairing
-    answering: asyncio.Semaphore  # how many questions are answered at once
+    questions: asyncio.Semaphore  # how many questions are answered at once
 
 
 def create(services: Services) -> FastAPI:
@@ -204,13 +208,13 @@ def _asking(app: FastAPI, s: Services) -> None:
     @app.post("/api/ask")
     async def ask(question: Question) -> StreamingResponse:
         """Answer from the notes alone; newline-delimited JSON as it forms."""
-        if s.answering.locked():
+        if s.questions.locked():
             raise HTTPException(503, "too many questions at once; ask again in a moment")
         return StreamingResponse(_answer(s, question), media_type="application/x-ndjson")
 
 
 async def _answer(s: Services, question: str) -> AsyncIterator[str]:
-    async with s.answering, aclosing(s.worker.answer(question)) as pieces:
+    async with s.questions, aclosing(s.answering.answer(question)) as pieces:
         devices = {device.stream: device.device for device in await asyncio.to_thread(s.library.devices)}
         answered = False
         async for piece in pieces:

@@ -20,6 +20,7 @@ import uvicorn
 from agent.audio import n_samples
 from agent.config import ConfigError
 from agent.protocol import MAX_MESSAGE_BYTES
+from inference_server.answering import Answering
 from inference_server.api import Services, create
 from inference_server.config import LOOPBACK, ServerConfig, data_directory, token_from_environment
 from inference_server.engines.base import Engine
@@ -30,6 +31,7 @@ from inference_server.ledgers import Ledgers
 from inference_server.metrics import Metrics
 from inference_server.pairing import Pairing
 from inference_server.presence import Presence
+from inference_server.reading import Reading
 from inference_server.snapshot import Snapshots
 from inference_server.store.ingest import Ingest
 from inference_server.store.jobs import Jobs, TopicRule
@@ -159,6 +161,7 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_work(engine, services.worker)),
+                *([group.create_task(services.reading.run())] if engine.capabilities.reads_frames else []),
                 group.create_task(services.ledgers.run()),
             ]
             await server.serve(sockets=[listener])
@@ -174,12 +177,15 @@ def build(config: ServerConfig, storage: Storage, engine: Engine, pairing: Pairi
     hub = Hub(secrets.token_hex(4), config.limits.history, config.limits.events)
     presence = Presence(hub)
     ledgers = Ledgers(storage.library, hub)
+    answering = Answering(engine, storage.library, config.notes.wake_phrase)
+    reading = Reading(engine, storage.jobs, storage.media, hub, metrics, config.notes, config.limits)
     worker = Worker(
         engine,
         storage.jobs,
         storage.ingest,
-        storage.library,
         storage.media,
+        answering,
+        reading,
         hub,
         ledgers,
         metrics,
@@ -187,10 +193,23 @@ def build(config: ServerConfig, storage: Storage, engine: Engine, pairing: Pairi
         config.limits,
     )
     codec = "opus" if "OPUS" in soundfile.available_subtypes("OGG") else "pcm"
-    gateway = Gateway(storage.ingest, worker, hub, presence, metrics, config.limits, ledgers, codec)
+    gateway = Gateway(storage.ingest, worker, reading, hub, presence, metrics, config.limits, ledgers, codec)
     snapshots = Snapshots(storage.library, presence, hub, worker, engine.capabilities.name)
-    answering = asyncio.Semaphore(config.limits.answers)
-    return Services(gateway, worker, storage.library, snapshots, ledgers, presence, hub, metrics, pairing, answering)
+    questions = asyncio.Semaphore(config.limits.answers)
+    return Services(
+        gateway,
+        worker,
+        reading,
+        answering,
+        storage.library,
+        snapshots,
+        ledgers,
+        presence,
+        hub,
+        metrics,
+        pairing,
+        questions,
+    )
 
 
 async def _work(engine: Engine, worker: Worker) -> None:

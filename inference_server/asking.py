@@ -3,12 +3,11 @@
 import asyncio
 from contextlib import aclosing
 
+from inference_server.answering import Answering
 from inference_server.app import open_engine, open_storage
 from inference_server.config import ServerConfig
-from inference_server.engines.base import Answered, Passage
-from inference_server.retrieval import CANDIDATES
+from inference_server.notes import Line
 from inference_server.views import iso
-from inference_server.words import content
 
 
 def answer(config: ServerConfig, question: str) -> int:
@@ -18,24 +17,21 @@ def answer(config: ServerConfig, question: str) -> int:
 
 async def _answer(config: ServerConfig, question: str) -> int:
     storage, engine = open_storage(config), open_engine(config)
+    answering = Answering(engine, storage.library, config.notes.wake_phrase)
+    evidence: list[Line] = []
     try:
-        lines = {line.id: line for line in storage.library.candidates(content(question), CANDIDATES)}
-        passages = tuple(Passage(line.id, line.text, line.captured_at) for line in lines.values())
-        evidence: tuple[str, ...] = ()
-        async with aclosing(engine.answer(question, passages)) as pieces:
+        async with aclosing(answering.answer(question)) as pieces:
             async for piece in pieces:
-                match piece:
-                    case str():
-                        print(piece, end="", flush=True)
-                    case Answered():
-                        evidence = piece.evidence
+                if isinstance(piece, str):
+                    print(piece, end="", flush=True)
+                else:
+                    evidence = piece
         print()
-        for id_ in evidence:
-            line = lines[id_]
+        for line in evidence:
             clip = storage.library.clip(line.stream, line.seq) if line.audio else None
             frame = None if line.frame is None else storage.library.frame(line.stream, line.frame)
             print(f"  {iso(line.captured_at)}  {' '.join(str(path) for path in (clip, frame) if path)}")
-        return 0 if evidence else 1
     finally:
         await engine.aclose()
         storage.database.close()
+    return 0 if evidence else 1

@@ -34,6 +34,7 @@ from inference_server.hub import Event, Hub
 from inference_server.ledgers import Ledgers
 from inference_server.metrics import Metrics
 from inference_server.presence import Presence
+from inference_server.reading import Reading
 from inference_server.session import Session, Verdict
 from inference_server.store.ingest import Ingest, Stored
 from inference_server.worker import Worker
@@ -59,6 +60,7 @@ class Gateway:
 
     ingest: Ingest
     worker: Worker
+    reading: Reading
     hub: Hub
     presence: Presence
     metrics: Metrics
@@ -196,7 +198,7 @@ class Gateway:
         for utterance in stored.utterances_ended:
             await self.worker.utterance_ended(stream, utterance)
         if stored.frames:
-            self.worker.frame_arrived()
+            self.reading.frame_arrived()
         if session.open_utterance:
             await self.worker.speech_arrived(stream, session.open_utterance)
         self.ledgers.touch(stream, fresh[-1][0].captured_at)

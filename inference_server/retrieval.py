@@ -8,7 +8,6 @@ from inference_server.engines.base import Passage
 from inference_server.words import content
 
 SUPPORT = 0.6  # share of the question's content words that a passage must carry
-CANDIDATES = 200  # lines that the choice is made from
 _MOST = 3
 
 

@@ -1,35 +1,31 @@
 """Jobs through the engine: the only caller of it. job -> engine -> store -> hub.
 
-Speech goes first. Frames are read beside it, one at a time, in order of capture, and only while nothing is behind.
+Speech goes first: answers, then notes, then the words of utterances still being spoken, then headings.
 """
 
 import asyncio
 import io
 import logging
-import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import soundfile
 
 from agent.audio import Pcm
 from inference_server import views
+from inference_server.answering import Answering
 from inference_server.config import Limits, Notes
 from inference_server.dispatch import Dispatch, Job, shedding
-from inference_server.engines.base import Answered, Draft, Engine, EngineError, Noted, Passage, Summarised
+from inference_server.engines.base import Draft, Engine, EngineError, Noted, Summarised
 from inference_server.hub import Hub
 from inference_server.ledgers import Ledgers
 from inference_server.metrics import Metrics
-from inference_server.moments import new_lines
 from inference_server.notes import Line
-from inference_server.retrieval import CANDIDATES
+from inference_server.reading import Reading
 from inference_server.store.ingest import Ingest
-from inference_server.store.jobs import Jobs, Outcome, UnreadFrame, Utterance
-from inference_server.store.library import Library
+from inference_server.store.jobs import Jobs, Outcome, Utterance
 from inference_server.store.media import Media
-from inference_server.words import content
 
 logger = logging.getLogger(__name__)
 _REFILL = 256  # jobs taken from the table at a time
@@ -44,8 +40,9 @@ class Worker:
         engine: Engine,
         jobs: Jobs,
         ingest: Ingest,
-        library: Library,
         media: Media,
+        answering: Answering,
+        reading: Reading,
         hub: Hub,
         ledgers: Ledgers,
         metrics: Metrics,
@@ -53,14 +50,13 @@ class Worker:
         limits: Limits,
     ) -> None:
         self._engine, self._jobs, self._ingest = engine, jobs, ingest
-        self._library, self._media, self._hub, self._metrics = library, media, hub, metrics
+        self._media, self._answering, self._reading, self._hub, self._metrics = media, answering, reading, hub, metrics
         self._ledgers = ledgers
         self._notes, self._limits = notes, limits
         self._dispatch = Dispatch(_REFILL, limits.answers, limits.summaries)
         self._known: set[int] = set()  # durable jobs that are queued here or running
         self._more = True  # the table may hold jobs that are not known here
         self._wake = asyncio.Condition()
-        self._frames = asyncio.Event()
         self._drafting = 0
         self._draft_at: dict[str, float] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -68,13 +64,10 @@ class Worker:
         self.shedding = ""
 
     async def run(self) -> None:
-        """Serve jobs, as many side by side as the engine can, and read frames."""
-        self._frames.set()  # frames that an earlier run left unread
+        """Serve jobs, as many side by side as the engine can."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._engine.capabilities.parallel):
                 group.create_task(self._serve())
-            if self._engine.capabilities.reads_frames:
-                group.create_task(self._read_frames())
 
     async def utterance_ended(self, stream: str, utterance: int) -> None:
         """A note job was written to the table."""
@@ -104,10 +97,6 @@ class Worker:
         self._dispatch.offer(Job("draft", stream, utterance))
         async with self._wake:
             self._wake.notify()
-
-    def frame_arrived(self) -> None:
-        """A frame waits to be read."""
-        self._frames.set()
 
     async def _serve(self) -> None:
         while True:
@@ -156,7 +145,7 @@ class Worker:
             self._metrics.shed.labels("summary").inc(self._dispatch.clear("summary"))
         if now != self.shedding:
             self.shedding = now
-            self._frames.set()
+            self._reading.hold(now == "frames")
             self._hub.publish("load", {"shedding": now})
             logger.info("%d notes wait; shedding %s", waiting, now or "nothing")
 
@@ -203,7 +192,7 @@ class Worker:
             self._engine.capabilities.name,
             took_ms,
             line,
-            question=line is not None and bool(question_in(noted.heard, self._notes.wake_phrase)),
+            question=line is not None and bool(self._answering.question_in(noted.heard)),
         )
         written = await asyncio.to_thread(self._jobs.finish, job, outcome)
         self._metrics.outcomes.labels(noted.outcome).inc()
@@ -260,7 +249,7 @@ class Worker:
             return
         begun, text = time.monotonic(), ""
         evidence: list[Line] = []
-        question = question_in(utterance.heard, self._notes.wake_phrase)
+        question = self._answering.question_in(utterance.heard)
 
         def tell(done: bool) -> None:
             view = views.answer(
@@ -274,7 +263,7 @@ class Worker:
             )
             self._hub.publish("answer", view)
 
-        async with aclosing(self.answer(question, before_ns=utterance.captured_at)) as pieces:
+        async with aclosing(self._answering.answer(question, before_ns=utterance.captured_at)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, str):
                     text += piece
@@ -285,23 +274,6 @@ class Worker:
         ids = tuple(line.id for line in evidence)
         await asyncio.to_thread(self._jobs.finish_answer, job, utterance.captured_at, question, text, ids, took_s)
         tell(done=True)
-
-    async def answer(self, question: str, before_ns: int = 2**63 - 1) -> AsyncGenerator[str | list[Line]]:
-        """Answer from what was captured before `before_ns`: pieces of text, then the lines that it stands on."""
-        found = await asyncio.to_thread(self._library.candidates, content(question), CANDIDATES)
-        lines = {
-            line.id: line
-            for line in found
-            if line.captured_at < before_ns and not question_in(line.text, self._notes.wake_phrase)
-        }
-        passages = tuple(Passage(line.id, line.text, line.captured_at) for line in lines.values())
-        async with aclosing(self._engine.answer(question, passages)) as pieces:
-            async for piece in pieces:
-                match piece:
-                    case str():
-                        yield piece
-                    case Answered(evidence):
-                        yield [lines[id_] for id_ in evidence]
 
     async def _summarise(self, job: Job) -> None:
         notes = await asyncio.to_thread(self._jobs.topic_texts, job.stream, job.seq)
@@ -328,70 +300,12 @@ class Worker:
             await asyncio.to_thread(self._jobs.finish_answer, job, time.time_ns(), "", reason, (), 0.0)
         await self.wake()
 
-    async def _read_frames(self) -> None:
-        while True:
-            await self._frames.wait()
-            self._frames.clear()
-            if self.shedding == "frames":
-                continue
-            unread, shed = await asyncio.to_thread(self._jobs.unread_frames, self._limits.read_frames)
-            self._metrics.shed.labels("frame").inc(shed)
-            if unread:
-                await self._read(unread[0])
-                self._frames.set()  # there may be more
-
-    async def _read(self, frame: UnreadFrame) -> None:
-        begun = time.monotonic()
-        try:
-            jpeg = await asyncio.to_thread(self._media.read, frame.image)
-            seen = await self._engine.read(jpeg)
-        except (EngineError, OSError) as exc:
-            logger.warning("frame %s/%d cannot be read: %s", frame.stream[:8], frame.seq, exc)
-            await asyncio.to_thread(self._jobs.frame_read, frame.stream, frame.seq, "failed", "", None)
-            return
-        self._metrics.read_s.observe(time.monotonic() - begun)
-        since = frame.captured_at - int(self._notes.seen_again_s * 1e9)
-        recent = await asyncio.to_thread(self._jobs.recently_seen, frame.stream, since, frame.captured_at)
-        line = _seen_line(frame, new_lines(seen, recent))
-        text = "\n".join(seen)
-        written = await asyncio.to_thread(self._jobs.frame_read, frame.stream, frame.seq, "read", text, line)
-        if written is not None:
-            fresh, topic = written
-            self._hub.publish("line", {"topic": views.topic(topic), "line": views.line(fresh)})
-
 
 def decode(data: bytes) -> Pcm:
     """An utterance's file as (n_samples,) int16 at 16 kHz. Raises SoundFileError."""
     pcm: Pcm
     pcm, _rate = soundfile.read(io.BytesIO(data), dtype="int16")
     return pcm
-
-
-def question_in(text: str, wake_phrase: str) -> str:
-    """The question behind the wake phrase at the beginning of `text`; "" if it does not begin with it.
-
-    Recognisers waver on a short phrase, so each word may differ by one letter and end marks between do not count.
-    """
-    wake = re.findall(r"\w+", wake_phrase.casefold())
-    words = list(re.finditer(r"\w+", text))
-    if not wake or len(words) <= len(wake):
-        return ""
-    for word, expected in zip(words, wake, strict=False):
-        if not _nearly(word.group().casefold(), expected):
-            return ""
-    return text[words[len(wake)].start() :].strip()
-
-
-def _nearly(word: str, expected: str) -> bool:
-    """Equal, or one letter changed, added or left out, the first letter apart."""
-    if word == expected:
-        return True
-    if abs(len(word) - len(expected)) > 1 or len(expected) < 4 or word[:1] != expected[:1]:
-        return False
-    shorter, longer = sorted((word, expected), key=len)
-    if len(shorter) == len(longer):
-        return sum(a != b for a, b in zip(shorter, longer, strict=True)) == 1
-    return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
 
 
 def _line(utterance: Utterance, noted: Noted) -> Line:
@@ -408,20 +322,6 @@ def _line(utterance: Utterance, noted: Noted) -> Line:
         todo=noted.todo,
         frame=moment.shown_frame,
         audio=True,
-    )
-
-
-def _seen_line(frame: UnreadFrame, fresh: tuple[str, ...]) -> Line | None:
-    if not fresh:
-        return None
-    return Line(
-        stream=frame.stream,
-        seq=frame.seq,
-        kind="seen",
-        captured_at=frame.captured_at,
-        end_at=frame.captured_at,
-        text=" · ".join(fresh),
-        frame=frame.seq,
     )
 
 
