@@ -21,7 +21,7 @@ from agent.config import Frames
 
 Grey = npt.NDArray[np.uint8]
 
-# Sizes are in pixels of the reduced frame. All figures here were chosen with benchmarks/frames.py.
+# Sizes are in pixels of the reduced frame. All were chosen on the photos of benchmarks/frames.py.
 _SHARP_LONGEST = 320  # for sharpness: here a row of readable letters still stands out, and noise has averaged out
 _SHARP_TILE = 16
 _STRIP = 8  # a row of letters is at least this long

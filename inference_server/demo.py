@@ -5,7 +5,6 @@ Exit code 0 only if the agent handed over everything, every captured second is i
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
 import statistics
@@ -13,20 +12,18 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 import webbrowser
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.status import STATUS_FILE, clock
+from agent.status import clock
+from inference_server import launch
 from inference_server.demo_frames import draw
 
-_START_S = 60.0
 _SETTLE_S = 120.0  # for the last notes, after the agent has ended
+_LAST_EVENT_S = 0.3  # the last note's event is on its way
 _ACCOUNT_TOLERANCE_S = 0.02
 _EPILOG = """examples:
   fieldnote-demo                                      44 s of a human voice, in real time
@@ -43,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return asyncio.run(_demo(args))
-    except DemoError as exc:
+    except (DemoError, launch.LaunchError) as exc:
         print(f"fieldnote-demo: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -74,7 +71,7 @@ async def _demo(args: argparse.Namespace) -> int:
     with _directory(args.data_dir) as directory:
         audio = args.audio or _recording()
         frames = args.frames or (None if args.audio else str(draw(directory / "demo-frames")))
-        async with _server(directory, args.port) as url:
+        async with launch.server(directory / "server", port=args.port) as url:
             print(f"Live page: {url}", flush=True)
             if not args.no_browser and _has_screen():
                 webbrowser.open(url)
@@ -82,8 +79,9 @@ async def _demo(args: argparse.Namespace) -> int:
             watching = Watching(url)
             watching.start()
             try:
-                sent = await _agent(url, directory / "agent", audio, frames, args.fast)
-                ledgers = await _settled(url)
+                sent = await launch.agent(url, directory / "agent", *_capture(audio, frames, args.fast))
+                ledgers = await launch.settled(url, _SETTLE_S)
+                await asyncio.sleep(_LAST_EVENT_S)
             finally:
                 watching.stop()
             good = _account(url, watching, sent, ledgers, args.fast)
@@ -93,83 +91,12 @@ async def _demo(args: argparse.Namespace) -> int:
         return 0 if good else 1
 
 
-@asynccontextmanager
-async def _server(directory: Path, port: int) -> AsyncIterator[str]:
-    """A server process over `directory`; yields the page's URL."""
-    process = await asyncio.create_subprocess_exec(
-        *_python("inference_server", "serve", "--port", str(port), "--data-dir", str(directory / "server")),
-        stdout=asyncio.subprocess.PIPE,
-        env={key: value for key, value in os.environ.items() if key != "FIELDNOTE_TOKEN"},
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(_START_S):
-            line = (await process.stdout.readline()).decode()
-        if "listening on " not in line:
-            raise DemoError("the server did not start; its own words are above")
-        yield line.split("listening on ")[1].strip()
-    except TimeoutError as exc:
-        raise DemoError(f"the server did not start within {_START_S:.0f} s") from exc
-    finally:
-        await _end(process)
-
-
-async def _agent(url: str, spool: Path, audio: Path, frames: str | None, fast: bool) -> dict[str, Any]:
-    """Run an agent process to its end; returns its last status."""
-    command = ["capture", "--server", url.replace("http", "ws", 1).rstrip("/"), "--spool", str(spool)]
-    command += ["--audio", str(audio), "--device", "demo"]
-    command += ["--frames", frames] if frames else []
-    command += ["--fast"] if fast else []
-    process = await asyncio.create_subprocess_exec(*_python("agent", *command), stderr=asyncio.subprocess.PIPE)
-    assert process.stderr is not None
-    try:
-        words = (await process.stderr.read()).decode()
-        if await process.wait() != 0:
-            raise DemoError(
-                f"the agent stopped: {words.strip().splitlines()[-1] if words.strip() else 'no reason given'}"
-            )
-    finally:
-        await _end(process)
-    status: dict[str, Any] = json.loads((spool / STATUS_FILE).read_bytes())
-    return status
-
-
-def _python(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(10):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-async def _settled(url: str) -> list[dict[str, Any]]:
-    """The ledger of every day, once no second is pending any more (or after a long while)."""
-    until = time.monotonic() + _SETTLE_S
-    while True:
-        ledgers = await asyncio.to_thread(_ledgers, url)
-        if not any(ledger["pending_s"] for ledger in ledgers) or time.monotonic() > until:
-            await asyncio.sleep(0.3)  # the last line's event
-            return ledgers
-        await asyncio.sleep(0.2)
-
-
-def _ledgers(url: str) -> list[dict[str, Any]]:
-    """Accounts of all days: a recording may cross midnight."""
-    days = _get(f"{url}api/snapshot")["days"]
-    return [stream for day in days for stream in _get(f"{url}api/ledger?day={day}")["streams"]]
-
-
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as response:
-        return json.load(response)
+def _capture(audio: Path, frames: str | None, fast: bool) -> list[str]:
+    return [
+        *("--audio", str(audio), "--device", "demo"),
+        *(("--frames", frames) if frames else ()),
+        *(("--fast",) if fast else ()),
+    ]
 
 
 @dataclass(slots=True)
@@ -184,7 +111,7 @@ class Watching:
 
     def start(self) -> None:
         """Begin with the state as it is now."""
-        cursor = _get(f"{self.url}api/snapshot")["cursor"]
+        cursor = launch.fetch(f"{self.url}api/snapshot")["cursor"]
         self._thread = threading.Thread(target=self._follow, args=(cursor,), name="viewer", daemon=True)
         self._thread.start()
 
@@ -193,11 +120,10 @@ class Watching:
         self._stopped = True
 
     def _follow(self, cursor: str) -> None:
-        with suppress(OSError), urllib.request.urlopen(f"{self.url}api/events?after={cursor}") as response:
-            for name, data in _events(response):
-                if self._stopped:
-                    return
-                self._show(name, data)
+        for name, data in launch.events(self.url, cursor):
+            if self._stopped:
+                return
+            self._show(name, data)
 
     def _show(self, name: str, data: dict[str, Any]) -> None:
         if name == "line":
@@ -223,24 +149,13 @@ class Watching:
         self._draft_shown = True
 
 
-def _events(response: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    name = ""
-    for raw in response:
-        line = raw.decode().rstrip("\n")
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
-
-
 def _local(iso: str) -> str:
     return datetime.fromisoformat(iso).astimezone().strftime("%H:%M:%S")
 
 
 def _account(url: str, watching: Watching, sent: dict[str, Any], ledgers: list[dict[str, Any]], fast: bool) -> bool:
     """Print the short account; True if every captured second is accounted for and none is pending."""
-    with urllib.request.urlopen(f"{url}api/export?format=jsonl", timeout=30) as response:
-        moments = [json.loads(line) for line in response]
+    moments = launch.moments(url)
     total_s, pending_s = (sum(ledger[key] for ledger in ledgers) for key in ("total_s", "pending_s"))
     sums = " · ".join(
         f"{kind} {sum(ledger[f'{kind}_s'] for ledger in ledgers):.1f} s"

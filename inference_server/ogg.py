@@ -36,12 +36,13 @@ def write(packets: Sequence[bytes], pre_skip: int, n_samples: int, serial: int) 
     tags = struct.pack("<8sI", b"OpusTags", len(_VENDOR)) + _VENDOR + struct.pack("<I", 0)
     pages = [_page([head], 0, serial, 0, 0x02), _page([tags], 0, serial, 1, 0)]
     last_granule = pre_skip + n_samples * _PER_SAMPLE
+    packets = packets[: -(-last_granule // (PACKET_SAMPLES * _PER_SAMPLE))]  # a page past the end would be malformed
     groups = [packets[at : at + _PACKETS_A_PAGE] for at in range(0, len(packets), _PACKETS_A_PAGE)] or [()]
     done = 0
     for index, group in enumerate(groups):
         done += len(group)
         final = index == len(groups) - 1
-        granule = last_granule if final else min(done * PACKET_SAMPLES * _PER_SAMPLE, last_granule)
+        granule = last_granule if final else done * PACKET_SAMPLES * _PER_SAMPLE
         pages.append(_page(group, granule, serial, index + 2, 0x04 if final else 0))
     return b"".join(pages)
 

@@ -1,0 +1,20 @@
+"""Where and when figures were taken: printed above every table."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+
+def line() -> str:
+    """Date, processor, cores and Python."""
+    return f"{time.strftime('%Y-%m-%d')} · {_processor()}, {os.cpu_count()} cores · {platform.system()} · Python {platform.python_version()}"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for row in cpuinfo.read_text().splitlines():
+            if row.startswith("model name"):
+                return row.split(":")[1].strip()
+    return platform.processor() or platform.machine()
