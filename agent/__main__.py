@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -109,11 +110,18 @@ def _config(args: argparse.Namespace) -> AgentConfig:
         config = replace(config, frames=replace(config.frames, source=args.frames))
     if getattr(args, "device", None):
         config = replace(config, device=replace(config.device, name=args.device))
-    if not config.server.url.startswith(("ws://", "wss://")):
-        raise ConfigError(
-            f"server url {config.server.url!r}: must begin with ws:// or wss://, e.g. ws://127.0.0.1:8750"
-        )
+    _check_url(config.server.url)
     return config
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:  # a port that is no number, a bracket that does not close
+        usable = False
+    if not usable:
+        raise ConfigError(f"server url {url!r}: must be like ws://127.0.0.1:8750 or wss://notes.example.org")
 
 
 def _capture(args: argparse.Namespace) -> int:
@@ -140,10 +148,16 @@ def _capture(args: argparse.Namespace) -> int:
 async def _until_signal(config: AgentConfig, request: app.Request) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # The plain handler works on every platform; the loop's own does not exist on Windows.
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await app.capture(config, request, stop)
+    # The plain handler works on every platform; the loop's own does not exist on Windows.
+    before = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        await app.capture(config, request, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _devices(args: argparse.Namespace) -> int:
@@ -179,8 +193,11 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _set_paused(args: argparse.Namespace, paused: bool, text: str) -> int:
     directory = app.spool_directory(_config(args))
-    directory.mkdir(parents=True, exist_ok=True)
-    app.set_paused(directory, paused)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        app.set_paused(directory, paused)
+    except OSError as exc:
+        return _fail(1, f"{directory}: cannot be used as a spool ({exc.strerror}); choose another --spool DIR")
     running = status.read(directory) is not None
     print(text if running else f"{text} (no agent is running on this spool now; it holds for the next start)")
     return 0

@@ -77,7 +77,7 @@ class Agent:
             config.server,
             spool,
             device=config.device.name or socket.gethostname(),
-            token=os.environ.get(config.server.token_env, ""),
+            token=os.environ.get(config.server.token_env, "").strip(),  # a newline would break the request
             listener=self,
             report=self._report,
         )

@@ -18,11 +18,12 @@ import numpy as np
 from agent.audio import Rechunker, level, n_samples
 from agent.codec import EncoderFactory
 from agent.config import AgentConfig
+from agent.config import Segmenter as SegmenterConfig
 from agent.frames import FrameGate, Verdict, look
 from agent.protocol import Gap, Record, UtteranceEnd
 from agent.records import SILENCE_EVERY, SILENCE_MARGIN, Recorder
 from agent.segmenter import Segmenter
-from agent.sources import Event, Image, Lost, Picture, Samples
+from agent.sources import DeviceError, Event, Image, Lost, Picture, Samples
 from agent.spool import Resume, Spool
 from agent.timeline import Timeline
 from agent.vad import WINDOW, Vad
@@ -76,26 +77,38 @@ class Capture:
         """Capture until the events end, then account for everything. Raises DeviceError and SpoolError."""
         resume = self._spool.resume()
         self._begin(resume)
-        for event in events:
-            match event:
-                case Samples():
-                    self._samples(event)
-                case Picture(image):
-                    if self._gate.due(self._recorder.position, self._segmenter.speaking):
-                        self._picture(image)
-                case Lost(lost, reason):
-                    self._gap(lost, reason)
-            self._commit_if_due()
+        try:
+            for event in events:
+                self._event(event)
+                self._commit_if_due()
+        except DeviceError:
+            self._end()  # what was heard before the device failed is kept
+            raise
         self._end()
 
+    def _event(self, event: Event) -> None:
+        match event:
+            case Samples():
+                self._samples(event)
+            case Picture(image):
+                due = self._gate.due(self._recorder.position, self._segmenter.speaking)
+                if due and not self._paused.exists():
+                    self._picture(image)
+            case Lost(lost, reason):
+                self._resume()
+                self._gap(lost, reason)
+                self._broken = True
+                self._idle()
+
     def _begin(self, resume: Resume) -> None:
-        anchor = Timeline.at(resume.position, time.time_ns(), time.monotonic_ns())
+        # Holds until the first samples come, for what is recovered: it was captured when the last process ran.
+        anchor = Timeline.at(resume.position, resume.captured_at or time.time_ns(), time.monotonic_ns())
         self._segmenter = Segmenter(self._config.segmenter, resume.position)
         self._recorder = Recorder(
             timeline=anchor,
             encoder=self._encoder,
             chunk_samples=n_samples(self._config.codec.chunk_ms / 1000),
-            history_samples=n_samples(self._config.segmenter.cut_search_s + 2.0) + SILENCE_MARGIN,
+            history_samples=_reach(self._config.segmenter) + n_samples(2.0) + SILENCE_MARGIN,
             next_seq=resume.next_seq,
             position=resume.position,
         )
@@ -124,7 +137,7 @@ class Capture:
         return records
 
     def _samples(self, event: Samples) -> None:
-        position = self._recorder.position + len(self._windows) + len(event.pcm)
+        position = self._recorder.position + self._paused_samples + len(self._windows) + len(event.pcm)
         if self._broken:
             self._recorder.timeline.jump(position, event.utc_ns, event.monotonic_ns)
             self._broken = False
@@ -144,11 +157,10 @@ class Capture:
         self.progress.utterances = self._recorder.utterances
 
     def _pause(self, n: int) -> None:
-        if self._paused_samples == 0 and self.progress.recording:
+        if self._paused_samples == 0:
             self._break_off()
-        self.progress.recording = self.progress.speaking = False
-        self.progress.level = 0.0
         self._paused_samples += n
+        self._idle()
         if self._paused_samples >= _PAUSE_EVERY:
             self._resume()
 
@@ -161,7 +173,12 @@ class Capture:
         self._break_off()
         self._keep(self._recorder.gap(lost, reason))
         self._segmenter.restart(self._recorder.position)
-        self._broken = reason != "paused"
+
+    def _idle(self) -> None:
+        self.progress.recording = self.progress.speaking = False
+        self.progress.level = 0.0
+        self.progress.position = self._recorder.position + self._paused_samples
+        self.progress.utterances = self._recorder.utterances
 
     def _break_off(self) -> None:
         """End what is going on: the samples stop here, for good or for a while."""
@@ -175,9 +192,7 @@ class Capture:
     def _end(self) -> None:
         self._resume()
         self._break_off()
-        self.progress.recording = self.progress.speaking = False
-        self.progress.position = self._recorder.position
-        self.progress.utterances = self._recorder.utterances
+        self._idle()
         self._commit()
         self._spool.finish()
 
@@ -210,6 +225,11 @@ class Capture:
             self._pending = []
             self._committed_at = time.monotonic()
             self._appended()
+
+
+def _reach(config: SegmenterConfig) -> int:
+    """How far before the newest sample a boundary may lie: where an utterance is cut, or where its pre-roll begins."""
+    return n_samples(max(config.cut_search_s, config.preroll_s + 2 * config.onset_s))
 
 
 def _shrink(image: Image, longest_side_px: int) -> Image:

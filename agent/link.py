@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
 from agent.backoff import Backoff
 from agent.config import ConfigError
@@ -89,6 +89,7 @@ class Link:
         self._listener = listener
         self._report = report  # (recording, level)
         self._uplink = Uplink(config.window_records, config.window_bytes)
+        self._backoff = Backoff(config.backoff_first_s, config.backoff_longest_s, Random())
         self._wake = asyncio.Event()
         self._finishing = False
         self._progress_at = 0.0
@@ -106,10 +107,9 @@ class Link:
 
     async def run(self) -> None:
         """Drain the spool. Raises LinkRefused and ConfigError; waits for an absent server as long as it takes."""
-        backoff = Backoff(self._config.backoff_first_s, self._config.backoff_longest_s, Random())
         while not await self._drained():
             try:
-                await self._session(backoff)
+                await self._session()
             except InvalidStatus as exc:
                 if exc.response.status_code in (401, 403):
                     raise LinkRefused(
@@ -119,11 +119,11 @@ class Link:
                 self._lost(exc)
             except InvalidURI as exc:
                 raise ConfigError(f"server url {self._config.url!r}: not a ws:// or wss:// address") from exc
-            except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake, ProtocolError) as exc:
+            except (OSError, TimeoutError, WebSocketException, ProtocolError) as exc:
                 self._lost(exc)
             else:
                 continue
-            await asyncio.sleep(backoff.next_s())
+            await asyncio.sleep(self._backoff.next_s())
 
     def _lost(self, exc: Exception) -> None:
         self.state.connected = False
@@ -131,10 +131,10 @@ class Link:
         logger.info("not connected: %s", self.state.trouble)
 
     async def _drained(self) -> bool:
-        self.state.backlog = await asyncio.to_thread(self._spool.backlog)
+        self.state.backlog = self._spool.backlog()
         return self._finishing and self.state.backlog == 0
 
-    async def _session(self, backoff: Backoff) -> None:
+    async def _session(self) -> None:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         async with connect(
             self._config.url.rstrip("/") + PATH,
@@ -146,7 +146,6 @@ class Link:
             ping_interval=None,  # liveness is judged by acknowledgements: a busy peer is not a dead one
         ) as socket:
             await self._greet(socket)
-            backoff.reset()
             self.state.connected, self.state.trouble = True, ""
             logger.info("connected to %s at record %d", self._config.url, self._uplink.acked)
             try:
@@ -155,7 +154,7 @@ class Link:
                 self.state.connected = False
 
     async def _greet(self, socket: ClientConnection) -> None:
-        next_seq = await asyncio.to_thread(self._spool.next_seq)
+        _, next_seq = await asyncio.to_thread(self._spool.span)
         hello = Hello(
             protocol=PROTOCOL,
             stream=self._spool.stream,
@@ -169,8 +168,9 @@ class Link:
             answer = await self._receive(socket)
         match answer:
             case Welcome(have_seq=have_seq, codec=codec):
+                oldest_seq, next_seq = await asyncio.to_thread(self._spool.span)
                 try:
-                    self._uplink.welcomed(have_seq, next_seq)
+                    self._uplink.welcomed(have_seq, oldest_seq, next_seq)
                 except ProtocolError as exc:
                     raise LinkRefused(str(exc)) from exc
                 await asyncio.to_thread(self._spool.drop_through, have_seq)
@@ -222,9 +222,12 @@ class Link:
             message = await self._receive(socket)
             match message:
                 case Ack(seq=seq):
-                    self._progress_at = time.monotonic()
-                    await asyncio.to_thread(self._spool.drop_through, self._uplink.acknowledged(seq))
-                    self._wake.set()
+                    before, acked = self._uplink.acked, self._uplink.acknowledged(seq)
+                    if acked > before:  # only what advances is a sign of life
+                        self._progress_at = time.monotonic()
+                        self._backoff.reset()
+                        await asyncio.to_thread(self._spool.drop_through, acked)
+                        self._wake.set()
                 case Note():
                     self._listener.noted(message)
                 case Control(action=action):

@@ -81,7 +81,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
 class UtteranceStart(Message, frozen=True, tag="utterance-start"):
     """Speech began at `first_sample` (pre-roll included). Its seq names the utterance."""
 
-    seq: int
+    seq: Seq
     first_sample: Position
     captured_at: UtcNs
 
@@ -89,7 +89,7 @@ class UtteranceStart(Message, frozen=True, tag="utterance-start"):
 class Audio(Message, frozen=True, tag="audio"):
     """Part of the open utterance, at most 320 ms. The payload is Opus packets or PCM."""
 
-    seq: int
+    seq: Seq
     first_sample: Position
     n_samples: Annotated[int, msgspec.Meta(gt=0, le=16_000)]
     captured_at: UtcNs
@@ -100,7 +100,7 @@ class Audio(Message, frozen=True, tag="audio"):
 class UtteranceEnd(Message, frozen=True, tag="utterance-end"):
     """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest or flush."""
 
-    seq: int
+    seq: Seq
     end_sample: Position
     captured_at: UtcNs  # of `end_sample`
     reason: ShortText
@@ -109,7 +109,7 @@ class UtteranceEnd(Message, frozen=True, tag="utterance-end"):
 class Frame(Message, frozen=True, tag="frame"):
     """One JPEG, seen at stream position `sample`."""
 
-    seq: int
+    seq: Seq
     sample: Position
     captured_at: UtcNs
     width: Annotated[int, msgspec.Meta(gt=0, le=8192)]
@@ -119,7 +119,7 @@ class Frame(Message, frozen=True, tag="frame"):
 class Silence(Message, frozen=True, tag="silence"):
     """Nothing was said in [first_sample, first_sample + n_samples)."""
 
-    seq: int
+    seq: Seq
     first_sample: Position
     n_samples: Annotated[int, msgspec.Meta(gt=0, le=2**62)]
     captured_at: UtcNs
@@ -128,7 +128,7 @@ class Silence(Message, frozen=True, tag="silence"):
 class Gap(Message, frozen=True, tag="gap"):
     """What was in [first_sample, first_sample + n_samples) is lost, and why. `n_samples` 0: frames only."""
 
-    seq: int
+    seq: Seq
     first_sample: Position
     n_samples: Position
     captured_at: UtcNs

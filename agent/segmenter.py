@@ -14,6 +14,9 @@ from itertools import groupby
 from agent.audio import n_samples
 from agent.config import Segmenter as SegmenterConfig
 
+PATIENT = 0.3  # share of `longest_s` up to which the whole hangover holds
+HURRIED = 0.8  # ... and from which the late one does
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
@@ -100,7 +103,7 @@ class Segmenter:
         self._recent.append(window)
         _drop_older(self._recent, window.end - self._cut_search)
         latest = start + self._longest
-        if window.end - self._last_voiced >= n_samples(self.config.hangover_s):
+        if window.end - self._last_voiced >= self._hangover(self._last_voiced - start):
             return (self._end(min(window.end, latest), "pause"),)
         if window.end < latest:
             return ()
@@ -110,6 +113,13 @@ class Segmenter:
         ended = self._end(cut, "longest")
         self._start = cut
         return (ended, SpeechStarted(cut))
+
+    def _hangover(self, spoken: int) -> int:
+        """The pause that ends an utterance in which the last speech lies `spoken` samples behind the start."""
+        config = self.config
+        late_s = min(config.hangover_late_s, config.hangover_s)
+        hurry = (spoken / self._longest - PATIENT) / (HURRIED - PATIENT)
+        return n_samples(config.hangover_s + (late_s - config.hangover_s) * min(1.0, max(0.0, hurry)))
 
     def _end(self, sample: int, reason: str) -> SpeechEnded:
         self._start, self._previous_end = None, sample

@@ -97,7 +97,7 @@ def read(directory: Path) -> Status | None:
     """The status of the agent that runs on this spool; None if none does."""
     try:
         status = msgspec.json.decode((directory / STATUS_FILE).read_bytes(), type=Status)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     return status if time.time() - status.at < _FRESH_S else None
 

@@ -1,7 +1,7 @@
 """What to send next: a window over the spool, cumulative acknowledgements, resume. Knows sequence numbers, no socket.
 
 uplink = Uplink(window_records=256, window_bytes=1_000_000)
-uplink.welcomed(have_seq)                  # each connection starts here
+uplink.welcomed(have_seq, oldest_seq, next_seq)   # each connection starts here
 while uplink.room: ... uplink.sent(seq, size)
 dropped_through = uplink.acknowledged(seq)
 """
@@ -22,11 +22,17 @@ class Uplink:
     _in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (seq, size_bytes), oldest first
     _bytes: int = 0
 
-    def welcomed(self, have_seq: int, next_seq: int) -> None:
-        """A connection begins: the server holds records up to `have_seq`, the spool numbers its next one `next_seq`.
+    def welcomed(self, have_seq: int, oldest_seq: int, next_seq: int) -> None:
+        """A connection begins: the server holds records up to `have_seq`, the spool those from `oldest_seq` on, and
+        its next one will be `next_seq`.
 
-        Raises ProtocolError if the server claims what was never sent: this spool was set back in time.
+        Raises ProtocolError if the two do not meet: one of them was set back in time, or this is another server.
         """
+        if have_seq + 1 < oldest_seq:
+            raise ProtocolError(
+                f"the server holds records of this stream up to {have_seq}, and this spool gave those before "
+                f"{oldest_seq} to a server already: use that one, or begin a new stream with another --spool DIR"
+            )
         if have_seq >= next_seq:
             raise ProtocolError(
                 f"the server holds record {have_seq} of this stream and the spool is only at {next_seq - 1}: "

@@ -22,7 +22,7 @@ from inference_server import views
 from inference_server.answering import Answering
 from inference_server.export import FORMATS, export
 from inference_server.gateway import Gateway
-from inference_server.hub import Event, Hub
+from inference_server.hub import Hub
 from inference_server.ledger import day_bounds_ns
 from inference_server.ledgers import Ledgers, day_view
 from inference_server.metrics import Metrics
@@ -117,26 +117,11 @@ def _live(app: FastAPI, s: Services) -> None:
 
 
 async def _sse(hub: Hub, cursor: str) -> AsyncIterator[str]:
-    async with aclosing(hub.events(cursor)) as events:
-        upcoming: asyncio.Task[Event] | None = None
-        try:
-            yield ": connected\n\n"
-            while True:
-                upcoming = upcoming or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait({upcoming}, timeout=_PING_S)
-                if not done:
-                    yield "event: ping\ndata: {}\n\n"
-                    continue
-                try:
-                    event = upcoming.result()
-                except StopAsyncIteration:
-                    return
-                upcoming = None
-                yield f"id: {event.cursor}\nevent: {event.name}\ndata: {_dump(event.data)}\n\n"
-        finally:
-            if upcoming is not None:
-                upcoming.cancel()
-                await asyncio.wait({upcoming})
+    yield ": connected\n\n"
+    async with aclosing(hub.events(cursor, _PING_S)) as events:
+        async for event in events:
+            id_ = f"id: {event.cursor}\n" if event.cursor else ""
+            yield f"{id_}event: {event.name}\ndata: {_dump(event.data)}\n\n"
 
 
 def _reading(app: FastAPI, s: Services) -> None:

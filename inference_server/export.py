@@ -40,7 +40,7 @@ def _subtitles(moments: Iterator[ExportedMoment], webvtt: bool) -> Iterator[str]
         end_s = start_s + (moment.end_sample - moment.first_sample) / 16_000
         number += 1
         span = f"{_stamp(start_s, webvtt)} --> {_stamp(end_s, webvtt)}"
-        words = moment.note.replace("-->", "→")
+        words = " ".join(moment.note.split()).replace("-->", "→")  # a blank line would end the cue
         if webvtt:
             words = words.replace("&", "&amp;").replace("<", "&lt;")
         yield f"{number}\n{span}\n{words}\n\n"

@@ -8,14 +8,16 @@ snapshot again. Use from the event loop's thread only.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
+
+_MOST_DIGITS = 18  # of an event's number
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that viewers show. `cursor` names the state after it."""
+    """Something that viewers show. `cursor` names the state after it; a `ping` has none."""
 
     cursor: str
     name: str
@@ -61,11 +63,9 @@ class Hub:
             else:
                 queue.put_nowait(event)
 
-    def forget(self, line_ids: Collection[str]) -> None:
-        """Take what was said in these lines out of the history that late viewers are told."""
-        kept = [(n, event) for n, event in self._history if not _tells(event, line_ids)]
+    def forget(self) -> None:
+        """Something was forgotten: tell nothing of the past any more. Viewers that come back take the snapshot."""
         self._history.clear()
-        self._history.extend(kept)
 
     def _end(self, key: object) -> None:
         queue = self._viewers.pop(key)
@@ -73,10 +73,10 @@ class Hub:
             queue.get_nowait()
         queue.put_nowait(None)
 
-    async def events(self, after: str) -> AsyncGenerator[Event]:
+    async def events(self, after: str, quiet_s: float | None = None) -> AsyncGenerator[Event]:
         """Events behind cursor `after`, then new ones as they come; one `reset` first if `after` is unknown.
 
-        Ends when the viewer was too slow or the hub closes.
+        A `ping` follows each `quiet_s` without another event. Ends when the viewer was too slow or the hub closes.
         """
         key, queue = object(), asyncio.Queue[Event | None](self._per_viewer + 1)
         missed = self._missed(after)
@@ -86,15 +86,23 @@ class Hub:
         try:
             for event in missed:
                 yield event
-            while (next_event := await queue.get()) is not None:
+            while (next_event := await self._next(queue, quiet_s)) is not None:
                 yield next_event
         finally:
             self._viewers.pop(key, None)
 
+    async def _next(self, queue: asyncio.Queue[Event | None], quiet_s: float | None) -> Event | None:
+        try:
+            async with asyncio.timeout(quiet_s):
+                return await queue.get()
+        except TimeoutError:
+            return Event("", "ping", {})
+
     def _missed(self, after: str) -> list[Event]:
         boot, _, number = after.rpartition("-")
         oldest = self._history[0][0] if self._history else self._number + 1
-        if boot != self._boot or not number.isdecimal() or not oldest - 1 <= int(number) <= self._number:
+        known = boot == self._boot and number.isdecimal() and len(number) <= _MOST_DIGITS
+        if not known or not oldest - 1 <= int(number) <= self._number:
             return [Event(self.cursor, "reset", {})]
         return [event for n, event in self._history if n > int(number)]
 
@@ -103,15 +111,3 @@ class Hub:
         self._closed = True
         for key in list(self._viewers):
             self._end(key)
-
-
-def _tells(event: Event, line_ids: Collection[str]) -> bool:
-    """Whether the event carries words of one of these lines."""
-    data = event.data
-    line = data.get("line") or {}
-    quoted = {item["id"] for item in data.get("evidence", ())}
-    return (
-        line.get("id") in line_ids
-        or f"{data.get('stream')}/{data.get('utterance')}" in line_ids
-        or bool(quoted & set(line_ids))
-    )

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from agent.audio import SAMPLE_RATE
 
 KINDS = ("noted", "silence", "gap", "pending")
+_LAST_NS = 2**63 - 1  # the store's integers have 64 bits: 2262-04-11
 _OUTCOMES = {
     "noted": ("noted", ""),
     "silence": ("silence", ""),
@@ -61,6 +62,8 @@ def partition(spans: Iterable[Span]) -> list[Span]:
             continue
         if span.kind == "gap" and flat and span.start < flat[-1].end:
             gaps.append(span)
+            if span.end > flat[-1].end:
+                flat.append(_from(span, flat[-1].end, span.end))
             continue
         if flat and span.start > flat[-1].end:
             flat.append(_between(flat[-1], span.start))
@@ -87,13 +90,18 @@ def account(spans: Iterable[Span], day: str | None = None) -> Account:
 
 def day_of(utc_ns: int) -> str:
     """The UTC day, YYYY-MM-DD."""
-    return datetime.fromtimestamp(utc_ns / 1e9, UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(utc_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d")
 
 
 def day_bounds_ns(day: str) -> tuple[int, int]:
-    """First nanosecond of the day, and of the next. Raises ValueError if `day` is not YYYY-MM-DD."""
-    start = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
-    return start, start + 86_400_000_000_000
+    """First nanosecond of the day, and of the next. Raises ValueError if `day` is not YYYY-MM-DD from 1970 to 2262-04-11."""
+    try:
+        start = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    except ValueError as exc:
+        raise ValueError(f"{day!r} is not a date like 2026-11-20") from exc
+    if not 0 <= start <= _LAST_NS:
+        raise ValueError(f"{day} lies outside of what can be kept: 1970-01-01 to 2262-04-11")
+    return start, min(start + 86_400_000_000_000, _LAST_NS)
 
 
 def end_ns(span: Span) -> int:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from inference_server.words import content
 
 _SHIFT_LINES = 6  # a topic must have this many lines before a change of words alone may end it
+_MARKUP = "\\`*_[]<>#|&~"  # what Markdown could take for more than a character
 _RECENT_LINES = 8  # what "the same words" is judged on
 
 
@@ -67,9 +68,9 @@ def begins_topic(line: Line, topic_lines: Sequence[Line], pause_s: float, shift_
     return bool(words) and not words & recent
 
 
-def first_title(line: Line) -> str:
-    """A heading until a better one is made: the line's first words."""
-    words = line.text.split()
+def first_title(text: str) -> str:
+    """A heading until a better one is made: the first words of a line."""
+    words = text.split()
     return " ".join(words[:6]).rstrip(".,;:!?") + ("…" if len(words) > 6 else "")
 
 
@@ -77,7 +78,7 @@ def markdown(day: str, topics: Sequence[Topic], media: str = "") -> str:
     """One day's running notes. Each line links to its moment: `media` is the prefix of the links."""
     out = [f"# Notes of {day}", ""]
     for topic in topics:
-        device = f" · {topic.device}" if topic.device else ""
+        device = f" · {_escape(topic.device)}" if topic.device else ""
         out += [f"## {clock(topic.started_at)} {_escape(topic.title)}{device}", ""]
         out += [_markdown_line(line, media) for line in topic.lines] + [""]
     if not topics:
@@ -93,9 +94,9 @@ def _markdown_line(line: Line, media: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(f"\\{char}" if char in "\\`*_[]<>#|" else " " if char == "\n" else char for char in text)
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in " ".join(text.split()))
 
 
 def clock(utc_ns: int, seconds: bool = False) -> str:
     """UTC time of day."""
-    return datetime.fromtimestamp(utc_ns / 1e9, UTC).strftime("%H:%M:%S" if seconds else "%H:%M")
+    return datetime.fromtimestamp(utc_ns // 1_000_000_000, UTC).strftime("%H:%M:%S" if seconds else "%H:%M")

@@ -10,6 +10,7 @@ from agent.protocol import PACKET_SAMPLES
 _GRANULE_RATE = 48_000  # RFC 7845 section 4: granule positions always count at 48 kHz
 _PER_SAMPLE = _GRANULE_RATE // SAMPLE_RATE
 _PACKETS_A_PAGE = 50  # one second
+_MOST_SEGMENTS = 255  # of a page; a packet takes one for each 255 bytes and one more
 _LOST = bytes([9 << 3])  # RFC 6716 section 3.1: wideband SILK, 20 ms, mono, and no data: the decoder conceals it
 _VENDOR = b"fieldnote"
 
@@ -37,7 +38,7 @@ def write(packets: Sequence[bytes], pre_skip: int, n_samples: int, serial: int) 
     pages = [_page([head], 0, serial, 0, 0x02), _page([tags], 0, serial, 1, 0)]
     last_granule = pre_skip + n_samples * _PER_SAMPLE
     packets = packets[: -(-last_granule // (PACKET_SAMPLES * _PER_SAMPLE))]  # a page past the end would be malformed
-    groups = [packets[at : at + _PACKETS_A_PAGE] for at in range(0, len(packets), _PACKETS_A_PAGE)] or [()]
+    groups = _groups(packets)
     done = 0
     for index, group in enumerate(groups):
         done += len(group)
@@ -45,6 +46,20 @@ def write(packets: Sequence[bytes], pre_skip: int, n_samples: int, serial: int) 
         granule = last_granule if final else done * PACKET_SAMPLES * _PER_SAMPLE
         pages.append(_page(group, granule, serial, index + 2, 0x04 if final else 0))
     return b"".join(pages)
+
+
+def _groups(packets: Sequence[bytes]) -> list[list[bytes]]:
+    """The packets of each page."""
+    groups: list[list[bytes]] = [[]]
+    segments = 0
+    for packet in packets:
+        n = len(packet) // 255 + 1
+        if len(groups[-1]) == _PACKETS_A_PAGE or segments + n > _MOST_SEGMENTS:
+            groups.append([])
+            segments = 0
+        groups[-1].append(packet)
+        segments += n
+    return groups
 
 
 def samples_of(pre_skip: int) -> int:

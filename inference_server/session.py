@@ -6,7 +6,11 @@ Pure: records in, verdicts out. The gateway stores what is fresh and then acknow
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from agent.audio import n_samples
 from agent.protocol import Audio, Gap, ProtocolError, Record, Silence, UtteranceEnd, UtteranceStart
+
+LONGEST = n_samples(600.0)  # an utterance is held in memory when its file is written
+LAST_POSITION = 2**62
 
 
 class Verdict(Enum):
@@ -54,12 +58,16 @@ class Session:
             case Silence(first_sample=first, n_samples=n) | Gap(first_sample=first, n_samples=n) if n:
                 self._expect_closed("silence")
                 self._expect_position(first, self.end)
+                self._expect_room(first + n)
                 self.end = first + n
             case _:
                 pass  # frames, and gaps that lost frames alone, take no time
 
     def _extend_utterance(self, first: int, n: int) -> None:
         self._expect_position(first, self.audio_end)
+        self._expect_room(first + n)
+        if first + n - self.end > LONGEST:
+            raise ProtocolError(f"utterance {self.open_utterance} is longer than {LONGEST} samples")
         self.audio_end = first + n
 
     def _expect_open(self, what: str) -> None:
@@ -69,6 +77,10 @@ class Session:
     def _expect_closed(self, what: str) -> None:
         if self.open_utterance:
             raise ProtocolError(f"{what} inside utterance {self.open_utterance}")
+
+    def _expect_room(self, end: int) -> None:
+        if end > LAST_POSITION:
+            raise ProtocolError(f"sample {end} is beyond the last position, {LAST_POSITION}")
 
     def _expect_position(self, first: int, expected: int) -> None:
         if first != expected:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from contextlib import aclosing
 
 import soundfile
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from agent.audio import Pcm
 from inference_server import views
@@ -58,7 +59,7 @@ class Worker:
         self._more = True  # the table may hold jobs that are not known here
         self._wake = asyncio.Condition()
         self._drafting = 0
-        self._draft_at: dict[str, float] = {}
+        self._draft_due: dict[str, float] = {}  # when an utterance may have its next one
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._drafts: dict[str, views.Json] = {}  # the words of utterances still being spoken
         self.shedding = ""
@@ -91,28 +92,38 @@ class Worker:
         """More of an open utterance is there: show its words, if there is time for it."""
         key, now = f"{stream}/{utterance}", time.monotonic()
         behind = self._dispatch.waiting("note") > 0
-        if not self._notes.drafts or behind or now - self._draft_at.get(key, 0.0) < self._notes.draft_every_s:
+        if not self._notes.drafts or behind or now < self._draft_due.get(key, 0.0):
             return
-        self._draft_at[key] = now
+        self._draft_due[key] = now + self._notes.draft_every_s
         self._dispatch.offer(Job("draft", stream, utterance))
         async with self._wake:
             self._wake.notify()
 
     async def _serve(self) -> None:
         while True:
-            job = await self._next()
             try:
-                async with asyncio.timeout(self._limits.job_timeout_s):
-                    await self._do(job)
-            except (EngineError, TimeoutError) as exc:
-                await self._failed(job, str(exc) or f"no result within {self._limits.job_timeout_s:.0f} s")
-            except Exception as exc:
-                logger.exception("job %s of %s/%d", job.kind, job.stream, job.seq)
-                await self._failed(job, f"{type(exc).__name__}: {exc}")
-            finally:
-                self._known.discard(job.id)
-                self._dispatch.done(job)
-                await self._call()
+                await self._serve_one()
+            except DatabaseError as exc:  # no job's fault: what has no outcome stays in the table and is done later
+                logger.error("the store fails (is its disk full?): %s", exc.orig)
+                await asyncio.sleep(self._limits.store_retry_s)
+                self._more = True
+
+    async def _serve_one(self) -> None:
+        job = await self._next()
+        try:
+            async with asyncio.timeout(self._limits.job_timeout_s):
+                await self._do(job)
+        except (EngineError, TimeoutError) as exc:
+            await self._failed(job, str(exc) or f"no result within {self._limits.job_timeout_s:.0f} s")
+        except OperationalError:
+            raise
+        except Exception as exc:
+            logger.exception("job %s of %s/%d", job.kind, job.stream, job.seq)
+            await self._failed(job, f"{type(exc).__name__}: {exc}")
+        finally:
+            self._known.discard(job.id)
+            self._dispatch.done(job)
+            await self._call()
 
     async def _next(self) -> Job:
         async with self._wake:
@@ -127,8 +138,8 @@ class Worker:
     async def _refill(self) -> None:
         if not self._more:
             return
-        self._more = False
         queued = await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL)
+        self._more = False
         for job in queued:
             if self._dispatch.offer(job):
                 self._known.add(job.id)
@@ -170,7 +181,7 @@ class Worker:
             await self._finish(job, utterance, Noted("failed", reason=f"the audio cannot be decoded: {exc}"))
             return
         noted = Noted("failed", reason="the engine gave no result")
-        async with aclosing(self._engine.note(f"{job.stream}/{job.seq}", audio, final=True)) as pieces:
+        async with aclosing(self._engine.note(audio, final=True)) as pieces:
             async for piece in pieces:
                 match piece:
                     case Draft(text):
@@ -199,7 +210,7 @@ class Worker:
         self._metrics.note_s.observe(took_ms / 1000)
         logger.info("utterance %s/%d: %s in %d ms", job.stream[:8], job.seq, noted.outcome, took_ms)
         self._ledgers.touch(job.stream, utterance.captured_at)
-        self._draft_at.pop(f"{job.stream}/{job.seq}", None)
+        self._draft_due.pop(f"{job.stream}/{job.seq}", None)
         self._drafts.pop(f"{job.stream}/{job.seq}", None)
         if written is None:
             ended = {"stream": job.stream, "utterance": job.seq, "outcome": noted.outcome}
@@ -212,14 +223,14 @@ class Worker:
         await self.wake()
 
     async def _draft(self, job: Job) -> None:
-        key = f"{job.stream}/{job.seq}"
+        key, begun = f"{job.stream}/{job.seq}", time.monotonic()
         self._drafting += 1
         try:
             so_far = await asyncio.to_thread(self._ingest.audio_so_far, job.stream, job.seq)
             if not so_far.data or key in self._ended:
                 return
             audio = await asyncio.to_thread(decode, so_far.data)
-            async with aclosing(self._engine.note(key, audio, final=False)) as pieces:
+            async with aclosing(self._engine.note(audio, final=False)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Draft) and key not in self._ended:
                         self._tell_draft(_draft_view(job.stream, job.seq, so_far.captured_at, piece.text))
@@ -227,6 +238,9 @@ class Worker:
             return  # what cannot be decoded yet is judged when the utterance is complete
         finally:
             self._drafting -= 1
+            if key in self._draft_due:  # long utterances take longer: drafts get a third of the time at most
+                took_s = time.monotonic() - begun
+                self._draft_due[key] = max(self._draft_due[key], begun + 3 * took_s)
 
     def _publish_draft(self, utterance: Utterance, text: str) -> None:
         moment = utterance.moment
@@ -272,15 +286,19 @@ class Worker:
                     evidence = piece
         took_s = time.monotonic() - begun
         ids = tuple(line.id for line in evidence)
-        await asyncio.to_thread(self._jobs.finish_answer, job, utterance.captured_at, question, text, ids, took_s)
-        tell(done=True)
+        finish = self._jobs.finish_answer
+        if await asyncio.to_thread(finish, job, utterance.captured_at, question, text, ids, took_s):
+            tell(done=True)
+        else:  # it quotes what was forgotten meanwhile
+            self._hub.forget()
+            await self.wake()
 
     async def _summarise(self, job: Job) -> None:
         notes = await asyncio.to_thread(self._jobs.topic_texts, job.stream, job.seq)
         async with aclosing(self._engine.summarise(notes)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Summarised) and piece.title:
-                    topic = await asyncio.to_thread(self._jobs.retitle, job.stream, job.seq, piece.title)
+                    topic = await asyncio.to_thread(self._jobs.retitle, job.stream, job.seq, piece.title, notes)
                     if topic is not None:
                         self._hub.publish("topic", views.topic(topic))
 
@@ -297,8 +315,17 @@ class Worker:
             if utterance is not None:
                 await self._finish(job, utterance, Noted("failed", reason=reason))
         else:
-            await asyncio.to_thread(self._jobs.finish_answer, job, time.time_ns(), "", reason, (), 0.0)
+            await self._unanswered(job, reason)
         await self.wake()
+
+    async def _unanswered(self, job: Job, reason: str) -> None:
+        utterance = await asyncio.to_thread(self._jobs.utterance, job.stream, job.seq)
+        if utterance is None:
+            return
+        question, text = self._answering.question_in(utterance.heard), f"No answer could be made: {reason}"
+        at = utterance.captured_at
+        if await asyncio.to_thread(self._jobs.finish_answer, job, at, question, text, (), 0.0):
+            self._hub.publish("answer", views.answer(job.stream, job.seq, at, question, text, [], True))
 
 
 def decode(data: bytes) -> Pcm:

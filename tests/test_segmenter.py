@@ -38,6 +38,7 @@ configs = st.builds(
     onset_s=st.floats(0.001, 0.1),
     preroll_s=st.floats(0.0, 0.3),
     hangover_s=st.floats(0.02, 0.5),
+    hangover_late_s=st.floats(0.02, 0.6),
     longest_s=st.floats(1.0, 2.0),
     cut_search_s=st.floats(0.02, 5.0),
 )
@@ -124,7 +125,7 @@ def test_a_cut_falls_into_a_pause_if_the_search_window_has_one(config: Segmenter
 
 
 @given(configs, sounds)
-def test_an_utterance_ends_in_a_pause_only_after_the_whole_hangover(
+def test_an_utterance_ends_in_a_pause_only_after_the_shortest_hangover(
     config: SegmenterConfig, sound: Sound
 ) -> None:
     heard = hear(Segmenter(config), sound)
@@ -132,7 +133,7 @@ def test_an_utterance_ends_in_a_pause_only_after_the_whole_hangover(
         if any(
             isinstance(boundary, SpeechEnded) and boundary.reason == "pause" for boundary in now.boundaries
         ):
-            silent_since = now.end - n_samples(config.hangover_s)
+            silent_since = now.end - n_samples(min(config.hangover_s, config.hangover_late_s))
             last = windows_within(heard, silent_since, now.end)
             assert all(window.probability < config.offset for window in last)
 
@@ -184,7 +185,7 @@ def length(sound: Sound) -> int:
 
 # Examples. One window is 16 ms; 100 of them are 1.6 s.
 CONFIG = SegmenterConfig(
-    onset=0.5, offset=0.35, onset_s=0.1, preroll_s=0.3, hangover_s=0.5, longest_s=30.0, cut_search_s=5.0
+    onset=0.5, offset=0.35, onset_s=0.1, preroll_s=0.3, hangover_s=0.5, hangover_late_s=0.5, longest_s=30.0, cut_search_s=5.0
 )
 
 
@@ -271,3 +272,11 @@ def test_an_utterance_whose_limit_falls_inside_a_window_still_keeps_it(voiced: i
     found = utterances(hear(Segmenter(CONFIG), [(0.0, 30, WINDOW), (0.9, voiced, WINDOW), (0.0, 50, WINDOW)]))
     assert found[0].start == 2880
     assert all(one.end - one.start <= 480_000 for one in found)
+
+
+@pytest.mark.parametrize(("spoken", "hangover_s"), [(1.0, 0.9), (5.0, 0.9), (11.0, 0.65), (17.0, 0.4)])
+def test_the_pause_that_ends_an_utterance_shrinks_as_it_gets_long(spoken: float, hangover_s: float) -> None:
+    config = SegmenterConfig(hangover_s=0.9, hangover_late_s=0.4, longest_s=20.0, preroll_s=0.0)
+    voiced = n_samples(spoken) // WINDOW
+    (found,) = utterances(hear(Segmenter(config), [(0.9, voiced, WINDOW), (0.0, 100, WINDOW)]))
+    assert abs(found.end - voiced * WINDOW - n_samples(hangover_s)) <= 2 * WINDOW

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import soundfile
 
-from agent.audio import SAMPLE_RATE, Pcm, n_samples, to_mono_int16
+from agent.audio import SAMPLE_RATE, Pcm, Rechunker, n_samples, to_mono_int16
 from agent.sources import DeviceError, Event, Image, Picture, Samples
 
 BLOCK = n_samples(0.1)
@@ -47,20 +47,20 @@ class FileSource:
         self._closed = threading.Event()
 
     def events(self) -> Iterator[Event]:
-        """Blocks of 100 ms, each behind the pictures that were seen before its end."""
+        """Blocks of 100 ms, each followed by the pictures that were seen before its end."""
         pictures = read_images(self._frames, self._frames_hz) if self._frames is not None else iter(())
         upcoming = next(pictures, None)
         begun_ns, position = time.monotonic_ns(), 0
         for pcm in read_audio(self._audio):
-            while upcoming is not None and upcoming.sample <= position:
-                yield Picture(upcoming.image)
-                upcoming = next(pictures, None)
             position += len(pcm)
             media_ns = position * 1_000_000_000 // SAMPLE_RATE
             wait_s = 0.0 if self._fast else (begun_ns + media_ns - time.monotonic_ns()) / 1e9
             if self._closed.wait(max(0.0, wait_s)):
                 return
             yield Samples(pcm, self.start_utc_ns + media_ns, begun_ns + media_ns)
+            while upcoming is not None and upcoming.sample < position:
+                yield Picture(upcoming.image)
+                upcoming = next(pictures, None)
 
     def close(self) -> None:
         """End `events` at the next block."""
@@ -80,27 +80,27 @@ def check_media(path: Path) -> None:
 
 def duration_s(path: Path) -> float:
     """Length of a media file in seconds; 0 if its header does not say. Raises DeviceError if it cannot be read."""
-    try:
-        return float(soundfile.info(str(path)).duration)
-    except soundfile.SoundFileError:
-        with _open(path) as container:
-            return (container.duration or 0) / av.time_base
+    if (file := _sound_file(path)) is not None:
+        with file:
+            return float(file.frames / file.samplerate)
+    with _open(path) as container:
+        return (container.duration or 0) / av.time_base
 
 
 def read_audio(path: Path) -> Iterator[Pcm]:
     """The file's audio as blocks of (BLOCK,) int16 at 16 kHz mono, the last one shorter. Raises DeviceError."""
+    blocks = Rechunker(BLOCK)
+    try:
+        for pcm in _resampled(path):
+            yield from blocks.push(pcm)
+    except (av.FFmpegError, soundfile.SoundFileError, ValueError) as exc:  # ValueError: the format changes midway
+        raise DeviceError(f"{path}: damaged: {exc}") from exc
+    if len(blocks):
+        yield blocks.flush()
+
+
+def _resampled(path: Path) -> Iterator[Pcm]:
     resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
-    held = np.empty(0, np.int16)
-    for pcm in _resampled(path, resampler):
-        held = np.concatenate([held, pcm])
-        whole = len(held) - len(held) % BLOCK
-        yield from (held[at : at + BLOCK] for at in range(0, whole, BLOCK))
-        held = held[whole:]
-    if len(held):
-        yield held
-
-
-def _resampled(path: Path, resampler: av.AudioResampler) -> Iterator[Pcm]:
     for frame in _audio_frames(path):
         yield from (out.to_ndarray()[0] for out in resampler.resample(frame))
     yield from (out.to_ndarray()[0] for out in resampler.resample(None))
@@ -108,9 +108,7 @@ def _resampled(path: Path, resampler: av.AudioResampler) -> Iterator[Pcm]:
 
 def _audio_frames(path: Path) -> Iterator[av.AudioFrame]:
     """Decoded frames: libsndfile for what it knows (exact lengths), FFmpeg for the rest."""
-    try:
-        file = soundfile.SoundFile(str(path))
-    except soundfile.SoundFileError:
+    if (file := _sound_file(path)) is None:
         yield from _container_audio(path)
         return
     with file:
@@ -121,16 +119,23 @@ def _audio_frames(path: Path) -> Iterator[av.AudioFrame]:
             yield frame
 
 
+def _sound_file(path: Path) -> soundfile.SoundFile | None:
+    """The file as libsndfile sees it; None if it does not know the format. It knows .raw only with a sample rate."""
+    if path.suffix.lower() == ".raw":
+        return None
+    try:
+        return soundfile.SoundFile(str(path))
+    except soundfile.SoundFileError:
+        return None
+
+
 def _container_audio(path: Path) -> Iterator[av.AudioFrame]:
     with _open(path) as container:
         if not container.streams.audio:
             raise DeviceError(f"{path}: no sound track in this file")
-        try:
-            for frame in container.decode(container.streams.audio[0]):
-                frame.pts = None  # holes in a file's own clock are not ours to keep
-                yield frame
-        except av.FFmpegError as exc:
-            raise DeviceError(f"{path}: damaged: {exc.strerror}") from exc
+        for frame in container.decode(container.streams.audio[0]):
+            frame.pts = None  # holes in a file's own clock are not ours to keep
+            yield frame
 
 
 def read_images(path: Path, hz: float) -> Iterator[TimedImage]:
@@ -144,11 +149,14 @@ def _video_images(path: Path, hz: float) -> Iterator[TimedImage]:
     with _open(path) as container:
         if not container.streams.video:
             raise DeviceError(f"{path}: no pictures in this file")
-        for frame in container.decode(container.streams.video[0]):
-            sample = n_samples(frame.time or 0.0)
-            if sample >= due:
-                due = sample + step
-                yield TimedImage(sample, frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False))
+        try:
+            for frame in container.decode(container.streams.video[0]):
+                sample = n_samples(frame.time or 0.0)
+                if sample >= due:
+                    due = sample + step
+                    yield TimedImage(sample, frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False))
+        except av.FFmpegError as exc:
+            raise DeviceError(f"{path}: damaged: {exc.strerror}") from exc
 
 
 def _folder_images(path: Path, hz: float) -> Iterator[TimedImage]:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from agent.audio import SAMPLE_RATE, n_samples
 from agent.sources import DeviceError, Event, Lost, Samples
@@ -18,7 +19,15 @@ _REOPEN_S = 2.0
 class LiveSource:
     """Opens both devices at once, so that a wrong setting is an error at the start. Raises DeviceError."""
 
-    def __init__(self, open_microphone: Callable[[], Microphone], camera: Camera | None, pictures_hz: float) -> None:
+    def __init__(
+        self,
+        open_microphone: Callable[[], Microphone],
+        camera: Camera | None,
+        pictures_hz: float,
+        reopen_s: float = _REOPEN_S,
+    ) -> None:
+        self._reopen_s = reopen_s
+        self._heard_ns = time.monotonic_ns()  # everything until then is accounted for
         self._open_microphone = open_microphone
         self._microphone = open_microphone()
         self._camera = camera
@@ -37,6 +46,8 @@ class LiveSource:
     def _with_pictures(self, events: Iterator[Event]) -> Iterator[Event]:
         since_picture = self._picture_every
         for event in events:
+            if isinstance(event, Samples):
+                self._heard_ns = event.monotonic_ns
             yield event
             if self._camera is None or not isinstance(event, Samples):
                 continue
@@ -48,18 +59,18 @@ class LiveSource:
                 yield picture
 
     def _reopen(self) -> Iterator[Event]:
-        """Account for the absence second by second while trying."""
-        counted_ns = time.monotonic_ns()
-        while not self._closed.wait(_REOPEN_S):
-            now_ns = time.monotonic_ns()
-            yield Lost(n_samples((now_ns - counted_ns) / 1e9), "microphone gone")
-            counted_ns = now_ns
+        """Account for the absence, from the last sample to the first that can come again, while trying."""
+        back = False
+        while not back and not self._closed.wait(self._reopen_s):
             self._microphone.close()
-            try:
+            with suppress(DeviceError):
                 self._microphone = self._open_microphone()
-            except DeviceError:
-                continue
-            return
+                back = True
+            now_ns = time.monotonic_ns()
+            yield Lost(n_samples((now_ns - self._heard_ns) / 1e9), "microphone gone")
+            self._heard_ns = now_ns
+        if self._closed.is_set():  # perhaps while it was being opened
+            self._microphone.close()
 
     def close(self) -> None:
         """Release both devices; `events` ends."""

@@ -71,8 +71,8 @@ class Engine(Protocol):
 
     capabilities: Capabilities
 
-    def note(self, key: str, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
-        """What is heard in `audio`, (n_samples,) int16 at 16 kHz, of the utterance that `key` names.
+    def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
+        """What is heard in `audio`, (n_samples,) int16 at 16 kHz: one utterance.
 
         `final` False: the person is still speaking; drafts only. True: ends with `Noted`.
         """

@@ -36,6 +36,10 @@ class SoFar:
     data: bytes
 
 
+class Superseded(Exception):
+    """The stream went on over another connection; this one's records are not the next ones any more."""
+
+
 class Ingest:
     """The only writer of records."""
 
@@ -65,11 +69,16 @@ class Ingest:
         return Session(row.have_seq, row.open_utterance, row.audio_end, row.end)
 
     def store(self, stream: str, session: Session, records: Sequence[tuple[Record, bytes]]) -> Stored:
-        """Keep fresh records, in order; `session` is how the stream stands after them. Raises OSError and
-        DatabaseError."""
+        """Keep fresh records, in order; `session` is how the stream stands after them.
+
+        Raises OSError and DatabaseError, and Superseded if the stream does not stand where the first record follows.
+        """
         ended: list[int] = []
         seen: list[int] = []
         with self._database.write() as db:
+            held = db.execute(select(streams.c.have_seq).where(streams.c.id == stream)).scalar_one()
+            if records[0][0].seq != held + 1:
+                raise Superseded(f"record {records[0][0].seq} came where {held + 1} was next")
             for record, payload in records:
                 match record:
                     case UtteranceStart():

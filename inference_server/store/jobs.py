@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, Select, and_, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from inference_server.dispatch import Job
@@ -20,6 +20,7 @@ from inference_server.store.schema import (
     utterances,
 )
 
+_TOPIC_TEXTS = 200  # notes that a heading is made from
 _TOPIC_TAIL = 12  # lines of the current topic that decide whether it goes on
 
 
@@ -100,8 +101,10 @@ class Jobs:
         return Utterance(moment, row.captured_at, row.ended_at, row.received_at, row.audio, row.heard)
 
     def finish(self, job: Job, outcome: Outcome) -> tuple[Line, Topic] | None:
-        """Write a note job's outcome; returns the line with its topic if it was noted."""
+        """Write a note job's outcome, once; returns the line with its topic if it was noted."""
         with self._database.write() as db:
+            if not _end(db, job):
+                return None
             db.execute(
                 update(utterances)
                 .where(utterances.c.stream == job.stream, utterances.c.utterance == job.seq)
@@ -113,7 +116,6 @@ class Jobs:
                     latency_ms=outcome.latency_ms,
                 )
             )
-            db.execute(delete(jobs).where(jobs.c.id == job.id))
             if outcome.line is None:
                 return None
             if outcome.question:
@@ -127,9 +129,12 @@ class Jobs:
 
     def finish_answer(
         self, job: Job, captured_at: int, question: str, answer: str, evidence: tuple[str, ...], took_s: float
-    ) -> None:
-        """Write the answer to a spoken question."""
+    ) -> bool:
+        """Write the answer to a spoken question. False, and nothing is written, if the question or a line of the
+        evidence was forgotten meanwhile; with the question its job has ended, else it is to be answered anew."""
         with self._database.write() as db:
+            if not all(_exists(db, id_) for id_ in evidence) or not _end(db, job):
+                return False
             values = {
                 "captured_at": captured_at,
                 "question": question,
@@ -143,7 +148,7 @@ class Jobs:
                 .values(stream=job.stream, utterance=job.seq, **values)
                 .on_conflict_do_update(index_elements=["stream", "utterance"], set_=values)
             )
-            db.execute(delete(jobs).where(jobs.c.id == job.id))
+            return True
 
     def unread_frames(self, limit: int) -> tuple[list[UnreadFrame], int]:
         """The newest `limit` frames that wait to be read, oldest first, and how many older ones were shed for them."""
@@ -187,9 +192,12 @@ class Jobs:
                 return None
             return self._add_line(db, line, line.text)
 
-    def retitle(self, stream: str, seq: int, title: str) -> Topic | None:
-        """Give a topic a better heading; None if nothing changed."""
+    def retitle(self, stream: str, seq: int, title: str, notes: tuple[str, ...]) -> Topic | None:
+        """Give a topic a better heading, made from `notes`; None if nothing changed, or they were not all kept."""
         with self._database.write() as db:
+            kept = db.execute(_texts(stream, seq)).scalars().all()
+            if not set(notes) <= set(kept):
+                return None
             changed = db.execute(
                 update(topics)
                 .where(and_(topics.c.stream == stream, topics.c.seq == seq, topics.c.title != title))
@@ -200,18 +208,12 @@ class Jobs:
     def topic_texts(self, stream: str, seq: int) -> tuple[str, ...]:
         """The notes of a topic, oldest first."""
         with self._database.read() as db:
-            rows = db.execute(
-                select(lines.c.text)
-                .where(lines.c.stream == stream, lines.c.topic == seq, lines.c.kind == "heard")
-                .order_by(lines.c.captured_at)
-                .limit(200)
-            )
-            return tuple(row.text for row in rows)
+            return tuple(db.execute(_texts(stream, seq)).scalars())
 
     def _add_line(self, db: Connection, line: Line, searched: str) -> tuple[Line, Topic]:
         seq = self._topic_of(db, line)
         if seq == line.seq:
-            first = {"title": first_title(line), "started_at": line.captured_at}
+            first = {"title": first_title(line.text), "started_at": line.captured_at}
             db.execute(upsert(topics).values(stream=line.stream, seq=seq, **first).on_conflict_do_nothing())
         values = {
             "kind": line.kind,
@@ -257,12 +259,37 @@ class Jobs:
         return line.seq if new else int(before)
 
 
+def _texts(stream: str, seq: int) -> Select[tuple[str]]:
+    return (
+        select(lines.c.text)
+        .where(lines.c.stream == stream, lines.c.topic == seq, lines.c.kind == "heard")
+        .order_by(lines.c.captured_at)
+        .limit(_TOPIC_TEXTS)
+    )
+
+
+def _end(db: Connection, job: Job) -> bool:
+    """Take the job from the table; False if it is there no more: it has ended, or was forgotten."""
+    return db.execute(delete(jobs).where(jobs.c.id == job.id)).rowcount > 0
+
+
+def _exists(db: Connection, line_id: str) -> bool:
+    stream, _, seq = line_id.partition("/")
+    here = select(lines.c.seq).where(lines.c.stream == stream, lines.c.seq == int(seq))
+    return db.execute(here).first() is not None
+
+
 def index(db: Connection, stream: str, seq: int, body: str) -> None:
     """Make a line findable by `body`, in place of what it was found by before; an empty body removes it."""
     db.execute(text("DELETE FROM search WHERE stream = :stream AND seq = :seq"), {"stream": stream, "seq": seq})
     if body:
         values = {"stream": stream, "seq": seq, "body": body}
         db.execute(text("INSERT INTO search (stream, seq, body) VALUES (:stream, :seq, :body)"), values)
+
+
+def compact_index(db: Connection) -> None:
+    """Rewrite the search index without what was removed from it; until then it only passes over it."""
+    db.execute(text("INSERT INTO search (search) VALUES ('optimize')"))
 
 
 def line_of(row: "object") -> Line:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select,
 
 from agent.audio import SAMPLE_RATE
 from inference_server.ledger import Span, day_bounds_ns, utterance_kind
-from inference_server.notes import Line, Topic
-from inference_server.store.jobs import index, line_of
+from inference_server.notes import Line, Topic, first_title
+from inference_server.session import LONGEST
+from inference_server.store.jobs import compact_index, index, line_of
 from inference_server.store.media import Media
 from inference_server.store.schema import (
     Database,
@@ -25,6 +26,7 @@ from inference_server.store.schema import (
     utterances,
 )
 
+_NS_A_SAMPLE = 1_000_000_000 // SAMPLE_RATE
 _TRIGRAM = 3  # shorter words cannot be looked up in a trigram index
 
 
@@ -48,6 +50,14 @@ class Answer:
     question: str
     text: str
     evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a forgetting took: ids of the lines that went, and the topics that got a new heading for it."""
+
+    lines: list[str]
+    topics: list[Topic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ class Library:
     def days(self) -> list[str]:
         """UTC days that have lines, oldest first."""
         with self._database.read() as db:
-            day = func.date(lines.c.captured_at / 1_000_000_000, "unixepoch").label("day")
+            day = func.date(lines.c.captured_at // 1_000_000_000, "unixepoch").label("day")
             return [str(row.day) for row in db.execute(select(day).distinct().order_by("day")) if row.day]
 
     def topics(self, day: str, stream: str = "") -> list[Topic]:
@@ -127,11 +137,12 @@ class Library:
 
     def search(self, query: str, limit: int) -> list[Line]:
         """Lines that hold every word of `query`, newest first."""
-        return self._matching(query.split(), "AND", "lines.captured_at DESC", limit)
+        return self._matching(query.replace("\0", " ").split(), "AND", "lines.captured_at DESC", limit)
 
-    def candidates(self, question_words: Sequence[str], limit: int) -> list[Line]:
-        """Lines that hold any of the words, those with the rarest first."""
-        return self._matching(list(question_words), "OR", "bm25(search)", limit)
+    def candidates(self, stems: Sequence[str], limit: int) -> list[Line]:
+        """Lines that hold a form of any of these stems, those with the rarest first."""
+        words = [stem[:-1] if stem.endswith("y") and len(stem) > _TRIGRAM else stem for stem in stems]  # cities, city
+        return self._matching(words, "OR", "bm25(search)", limit)
 
     def _matching(self, words: list[str], joint: str, order: str, limit: int) -> list[Line]:
         """Long words by the trigram index; short ones by reading through, and only where there is no long one to
@@ -175,8 +186,9 @@ class Library:
             speech = select(utterances).where(utterances.c.stream == stream)
             if day is not None:
                 start, end = day_bounds_ns(day)
-                slack = 3_600_000_000_000  # no span is longer than an hour
-                stretch = stretch.where(spans.c.captured_at.between(start - slack, end))
+                ends_at = spans.c.captured_at + spans.c.n_samples * _NS_A_SAMPLE
+                stretch = stretch.where(spans.c.captured_at < end, ends_at > start)
+                slack = LONGEST * _NS_A_SAMPLE
                 speech = speech.where(utterances.c.captured_at.between(start - slack, end))
             for row in db.execute(stretch):
                 end_sample = row.first_sample + row.n_samples
@@ -264,20 +276,23 @@ class Library:
             index(db, stream, seq, f"{corrected}\n{row.heard}")
         return line_of(row)
 
-    def forget(self, stream: str, seq: int) -> list[str] | None:
-        """Remove a line with its clip, its frames, their text and the answers that quote it; ids of the lines that
-        went.
+    def forget(self, stream: str, seq: int) -> Forgotten | None:
+        """Remove a line with its clip, its frames, their text and the answers that quote it.
 
-        The time stays in the ledger as a gap. None if there is no such line.
+        The time stays in the ledger as a gap. None if there is no such line. Raises OSError if a file cannot be
+        removed; then the line stays, to be forgotten again.
         """
         with self._database.write() as db:
             line = db.execute(select(lines).where(lines.c.stream == stream, lines.c.seq == seq)).one_or_none()
             if line is None:
                 return None
-            files, seqs = self._forget_speech(db, stream, seq)
+            clip = self._forget_speech(db, stream, seq)
             images = self._forget_frames(db, stream, seq, line.captured_at, line.end_at)
-            for gone in (*seqs, *images):
-                db.execute(delete(lines).where(lines.c.stream == stream, lines.c.seq == gone))
+            went = and_(lines.c.stream == stream, lines.c.seq.in_([seq, *images]))
+            rows = db.execute(select(lines.c.seq, lines.c.topic).where(went).order_by(lines.c.captured_at)).all()
+            db.execute(delete(lines).where(went))
+            db.execute(update(lines).where(lines.c.stream == stream, lines.c.frame.in_([*images])).values(frame=None))
+            for gone in {seq, *images}:
                 db.execute(
                     delete(answers).where(
                         or_(
@@ -287,30 +302,33 @@ class Library:
                     )
                 )
                 index(db, stream, gone, "")
-            self._retitle_forgotten(db, stream, line.topic)
-        for name in (*files, *images.values()):
-            self._media.remove(name)
-        return [f"{stream}/{gone}" for gone in (*seqs, *images)]
+            compact_index(db)
+            topics_left = {row.topic for row in rows if self._retitle_forgotten(db, stream, row.topic)}
+            headings = self._headings(db, {(stream, topic) for topic in topics_left})
+            for name in filter(None, (clip, *images.values())):
+                self._media.remove(name)
+        self._database.scrub()
+        return Forgotten([f"{stream}/{row.seq}" for row in rows], list(headings.values()))
 
-    def _forget_speech(self, db: Connection, stream: str, seq: int) -> tuple[list[str], list[int]]:
+    def _forget_speech(self, db: Connection, stream: str, seq: int) -> str | None:
         here = and_(utterances.c.stream == stream, utterances.c.utterance == seq)
         name = db.execute(select(utterances.c.audio).where(here)).scalar_one_or_none()
         db.execute(update(utterances).where(here).values(audio=None, heard="", outcome="forgotten", outcome_reason=""))
         db.execute(delete(jobs).where(jobs.c.stream == stream, jobs.c.utterance == seq))
-        return ([name] if name else []), [seq]
+        return name
 
     def _forget_frames(self, db: Connection, stream: str, seq: int, from_ns: int, until_ns: int) -> dict[int, str]:
-        slack = self._before * 1_000_000_000 // SAMPLE_RATE
+        first, last = from_ns - self._before * _NS_A_SAMPLE, until_ns + self._after * _NS_A_SAMPLE
         gone = and_(
             frames.c.stream == stream,
-            or_(frames.c.seq == seq, frames.c.captured_at.between(from_ns - slack, until_ns)),
+            or_(frames.c.seq == seq, frames.c.captured_at.between(first, last)),
         )
         found = {row.seq: row.image for row in db.execute(select(frames.c.seq, frames.c.image).where(gone))}
         db.execute(delete(frames).where(gone))
         return found
 
-    def _retitle_forgotten(self, db: Connection, stream: str, topic: int) -> None:
-        """A heading may have quoted what is gone: begin it anew from the first line that is left."""
+    def _retitle_forgotten(self, db: Connection, stream: str, topic: int) -> bool:
+        """A heading may have quoted what is gone: begin it anew from the first line that is left. False if none is."""
         here = and_(topics.c.stream == stream, topics.c.seq == topic)
         first = db.execute(
             select(lines.c.text)
@@ -321,7 +339,8 @@ class Library:
         if first is None:
             db.execute(delete(topics).where(here))
         else:
-            db.execute(update(topics).where(here).values(title=" ".join(first.split()[:6])))
+            db.execute(update(topics).where(here).values(title=first_title(first)))
+        return first is not None
 
 
 def _like(word: str) -> str:

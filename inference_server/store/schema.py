@@ -1,5 +1,6 @@
 """Tables, schema version and the one way to open the database."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
+logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 metadata = MetaData()
 
@@ -161,6 +163,9 @@ class Database:
             self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
             event.listen(self._engine, "connect", _set_up)
             self._open(path)
+        except StoreError:
+            self.close()
+            raise
         except (OSError, DatabaseError, sqlite3.Error) as exc:
             reason = getattr(exc, "orig", exc)
             raise StoreError(
@@ -201,6 +206,13 @@ class Database:
                 yield connection
             finally:
                 connection.exec_driver_sql("ROLLBACK")
+
+    def scrub(self) -> None:
+        """What was deleted is overwritten in the file; empty the log, too, which still shows it."""
+        with self._lock, self._engine.connect() as connection:
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        if busy:
+            logger.warning("the store's log is in use; what was forgotten leaves it with the next forgetting")
 
     def close(self) -> None:
         """Release the file."""

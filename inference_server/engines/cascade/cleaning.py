@@ -43,7 +43,7 @@ def without_marks(text: str) -> str:
 
 def clean(heard: str) -> str:
     """The note of what was heard: without fillers, stutters and false starts; capitalised, with an end mark."""
-    text = _SPEECH_TAGS.sub(lambda match: "," if match.group().startswith(",") else "", without_marks(heard))
+    text = _SPEECH_TAGS.sub(lambda match: "," if match.group().startswith(",") else " ", without_marks(heard))
     words = [_one_mark(word) for word in text.split() if re.search(r"\w", word)]
     words = [word for word in words if not _FILLER.match(word.strip(".,;:!?…-"))]
     words = _without_restarts(words)

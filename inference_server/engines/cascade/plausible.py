@@ -17,11 +17,22 @@ MOST_WORDS_PER_S = 7.5  # the fastest speakers stay below 6 over a phrase
 _LOOP_WORDS = 12
 # What small recognisers say over silence and music, from their training on captioned videos.
 _PHANTOMS = frozenset(
-    """you|thank you|thanks for watching|thank you for watching|thank you very much|bye|bye bye|please subscribe|the
-    end|
-    subtitles by the amara org community|i'm sorry|so|oh|hmm""".replace("\n", "")
-    .replace("    ", "")
-    .split("|")
+    [
+        "you",
+        "thank you",
+        "thanks for watching",
+        "thank you for watching",
+        "thank you very much",
+        "bye",
+        "bye bye",
+        "please subscribe",
+        "the end",
+        "subtitles by the amara org community",
+        "i'm sorry",
+        "so",
+        "oh",
+        "hmm",
+    ]
 )
 
 
