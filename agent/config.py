@@ -11,8 +11,9 @@ from typing import Annotated
 
 import msgspec
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]  # TOML knows inf
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+LookBack = Annotated[float, msgspec.Meta(ge=0.02, le=30)]  # seconds: from one VAD window to what memory has room for
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(gt=0)]
 
@@ -63,14 +64,15 @@ class Segmenter(Section, frozen=True):
 
     onset: Fraction = 0.4  # probability that is speech while listening; at 0.5 quiet speakers lose words
     offset: Fraction = 0.35  # ... and while speech goes on
-    onset_s: Positive = 0.1  # this much speech within twice that time starts an utterance
-    preroll_s: NonNegative = 0.5  # at 0.3 soft first consonants are clipped (benchmarks/vad.py)
+    onset_s: LookBack = 0.1  # this much speech within twice that time starts an utterance
+    # At 0.3 soft first consonants are clipped (benchmarks/vad.py).
+    preroll_s: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.5
     # A pause after few words is mostly a breath: cutting there costs words (benchmarks/quality.py). So the pause
     # that ends an utterance shrinks from the first value to the second as the utterance nears its longest.
     hangover_s: Positive = 0.9
     hangover_late_s: Positive = 0.4
-    longest_s: Annotated[float, msgspec.Meta(gt=0, le=30)] = 20.0  # beyond it the small recogniser loses words
-    cut_search_s: Positive = 5.0  # a longer utterance is cut at the best pause in its last seconds
+    longest_s: Annotated[float, msgspec.Meta(ge=1, le=30)] = 20.0  # beyond it the small recogniser loses words
+    cut_search_s: LookBack = 5.0  # a longer utterance is cut at the best pause in its last seconds
 
 
 class Codec(Section, frozen=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi import Body, FastAPI, HTTPException, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from agent.protocol import PATH
 from inference_server import views
 from inference_server.answering import Answering
+from inference_server.engines.base import EngineError
 from inference_server.export import FORMATS, export
 from inference_server.gateway import Gateway
 from inference_server.hub import Hub
@@ -70,6 +71,7 @@ def create(services: Services) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _as_error)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
     app.add_exception_handler(ValueError, _as_bad_value)
+    app.add_exception_handler(Exception, _as_failure)
     _live(app, services)
     _reading(app, services)
     _asking(app, services)
@@ -202,13 +204,16 @@ async def _answer(s: Services, question: str) -> AsyncIterator[str]:
     async with s.questions, aclosing(s.answering.answer(question)) as pieces:
         devices = {device.stream: device.device for device in await asyncio.to_thread(s.library.devices)}
         answered = False
-        async for piece in pieces:
-            if isinstance(piece, str):
-                yield _dump({"type": "piece", "text": piece}) + "\n"
-            else:
-                answered = bool(piece)
-                items = [views.evidence(line, devices.get(line.stream, "")) for line in piece]
-                yield _dump({"type": "evidence", "items": items}) + "\n"
+        try:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield _dump({"type": "piece", "text": piece}) + "\n"
+                else:
+                    answered = bool(piece)
+                    items = [views.evidence(line, devices.get(line.stream, "")) for line in piece]
+                    yield _dump({"type": "evidence", "items": items}) + "\n"
+        except EngineError as exc:
+            yield _dump({"type": "piece", "text": f"No answer could be made: {exc}"}) + "\n"
         yield _dump({"type": "done", "answered": answered}) + "\n"
 
 
@@ -219,12 +224,15 @@ def _changing(app: FastAPI, s: Services) -> None:
         connection = s.presence.connection(stream)
         if connection is None:
             raise HTTPException(409, "the device is offline; use `fieldnote-agent pause` on it")
-        await connection.ask(action)
+        try:
+            await connection.ask(action)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError) as exc:  # RuntimeError: it is being closed
+            raise HTTPException(409, "the device has just left; try again when it is back") from exc
         return {"asked": action}
 
     @app.patch("/api/lines/{stream}/{seq}")
     async def correct(
-        stream: StreamId, seq: Seq, text: Annotated[str, Body(embed=True, min_length=1, max_length=5000)]
+        stream: StreamId, seq: Seq, text: Annotated[str, Body(embed=True, pattern=r"\S", max_length=5000)]
     ) -> views.Json:
         """Correct a note."""
         line = await asyncio.to_thread(s.library.correct, stream, seq, text)
@@ -241,11 +249,13 @@ def _changing(app: FastAPI, s: Services) -> None:
         gone = None if line is None else await asyncio.to_thread(s.library.forget, stream, seq)
         if line is None or gone is None:
             raise HTTPException(404, "no such line")
-        s.hub.forget(gone)
-        for id_ in gone:
+        s.hub.forget()
+        for id_ in gone.lines:
             s.hub.publish("removed", {"id": id_})
+        for topic in gone.topics:
+            s.hub.publish("topic", views.topic(topic))
         s.ledgers.touch(stream, line.captured_at)
-        return {"forgotten": gone}
+        return {"forgotten": gone.lines}
 
 
 def _media(app: FastAPI, s: Services) -> None:
@@ -281,7 +291,7 @@ def _error(status: int, code: str, message: str) -> JSONResponse:
 
 async def _as_error(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, StarletteHTTPException)
-    codes = {404: "not_found", 405: "method", 409: "conflict", 503: "busy"}
+    codes = {404: "not_found", 405: "method", 409: "conflict", 413: "too_large", 503: "busy"}
     return _error(exc.status_code, codes.get(exc.status_code, "request"), str(exc.detail))
 
 
@@ -290,6 +300,10 @@ async def _as_bad_request(_request: Request, exc: Exception) -> Response:
     first = exc.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
     return _error(422, "request", f"{where or 'the request'}: {first['msg']}")
+
+
+async def _as_failure(_request: Request, _exc: Exception) -> Response:
+    return _error(500, "internal", "the server failed; its log says why")  # uvicorn logs the exception
 
 
 async def _as_bad_value(_request: Request, exc: Exception) -> Response:

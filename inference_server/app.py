@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from types import FrameType
 
@@ -92,7 +93,10 @@ def access_token(config: ServerConfig) -> str:
     if not path.exists():
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24))
-    return path.read_text("utf-8").strip()
+    token = path.read_text("utf-8").strip()
+    if not token:  # its writing was cut short; without one, everybody could come in
+        raise ConfigError(f"{path}: is empty; remove it, and a new token is made")
+    return token
 
 
 def listen(config: ServerConfig) -> socket.socket:
@@ -117,33 +121,25 @@ async def serve(config: ServerConfig, ready: Callable[[Pairing], None]) -> None:
 
     Raises ConfigError, StoreError and EngineError.
     """
-    listener = listen(config)
-    storage = open_storage(config)
-    try:
-        engine = open_engine(config)
-        try:
-            await _run(config, listener, storage, engine, ready)
-        finally:
-            await engine.aclose()
-    finally:
-        storage.database.close()
-        listener.close()
+    with closing(listen(config)) as listener:
+        storage = open_storage(config)
+        with closing(storage.database):
+            engine = open_engine(config)
+            try:
+                token = access_token(config)
+                port = int(listener.getsockname()[1])
+                pairing = Pairing(config.http.host, port, token, tls=bool(config.http.cert))
+                services = build(config, storage, engine, pairing)
+                await run(engine, services, web_server(config, services, lambda: ready(pairing)), listener)
+            finally:
+                await engine.aclose()
 
 
-async def _run(
-    config: ServerConfig,
-    listener: socket.socket,
-    storage: Storage,
-    engine: Engine,
-    ready: Callable[[Pairing], None],
-) -> None:
-    token = access_token(config)
-    port = int(listener.getsockname()[1])
-    pairing = Pairing(config.http.host, port, token, tls=bool(config.http.cert))
-    services = build(config, storage, engine, pairing)
-    server = _Server(
+def web_server(config: ServerConfig, services: Services, ready: Callable[[], None]) -> uvicorn.Server:
+    """What answers requests, until a signal or its `handle_exit`. Call on the event loop that will run it."""
+    return _Server(
         uvicorn.Config(
-            Guard(create(services), token),
+            Guard(create(services), services.pairing.token),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -155,8 +151,12 @@ async def _run(
             ssl_keyfile=config.http.key or None,
         ),
         services.hub.close,
-        lambda: ready(pairing),
+        ready,
     )
+
+
+async def run(engine: Engine, services: Services, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Run the parts side by side until the server is told to exit; the first failure ends all."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [

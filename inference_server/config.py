@@ -67,6 +67,9 @@ class Limits(Section, frozen=True):
     job_attempts: Count = 3
     job_timeout_s: Positive = 120.0
     streams: Count = 64  # devices connected at once
+    hello_s: Positive = 10.0  # a device that has not greeted by then is sent away
+    silent_s: Positive = 60.0  # a device that says or takes nothing for this long has gone; ours speak every second
+    store_retry_s: Positive = 5.0  # when the store fails, work is tried again after this long
 
 
 class ServerConfig(Section, frozen=True):
@@ -107,4 +110,4 @@ def data_directory(config: ServerConfig) -> Path:
 
 def token_from_environment(config: ServerConfig) -> str:
     """The token that the environment gives, or empty."""
-    return os.environ.get(config.http.token_env, "")
+    return os.environ.get(config.http.token_env, "").strip()

@@ -7,6 +7,7 @@ transaction and acknowledges it. A third passes notes on to the device.
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,14 +37,15 @@ from inference_server.metrics import Metrics
 from inference_server.presence import Presence
 from inference_server.reading import Reading
 from inference_server.session import Session, Verdict
-from inference_server.store.ingest import Ingest, Stored
+from inference_server.store.ingest import Ingest, Stored, Superseded
 from inference_server.worker import Worker
 
 logger = logging.getLogger(__name__)
-_HELLO_S = 10.0
 CLOSE_PROTOCOL = 1002  # RFC 6455 section 7.4.1
 CLOSE_TRY_AGAIN = 1013
 CLOSE_REPLACED = 4001
+CLOSE_AWAY = 1001
+_REPLACED = Error(code="replaced", message="the same stream connected again; this older connection ends")
 
 
 class _Refused(Exception):
@@ -77,32 +79,45 @@ class Gateway:
             pass  # the device left; it comes back when it can
         except* _Refused as refusals:
             refused = next(_leaves(refusals))
-            await _end(socket, refused.error, refused.close_code)
+            await self._end(socket, refused.error, refused.close_code)
+        except* Superseded:
+            await self._end(socket, _REPLACED, CLOSE_REPLACED)
+        except* TimeoutError:
+            logger.info("a device was silent for %g s", self.limits.silent_s)
+            text = f"nothing came or was taken for {self.limits.silent_s:g} s"
+            await self._end(socket, Error(code="busy", message=text), CLOSE_AWAY)
         except* ProtocolError as errors:
             self.metrics.protocol_errors.inc()
             message = str(next(_leaves(errors)))
             logger.warning("protocol error: %s", message)
-            await _end(socket, Error(code="protocol", message=message[:200]), CLOSE_PROTOCOL)
+            await self._end(socket, Error(code="protocol", message=message[:200]), CLOSE_PROTOCOL)
         except* (OSError, DatabaseError) as errors:
             cause = next(_leaves(errors))
             logger.error("records cannot be stored: %s", cause)
             message = "the server cannot store records now (is its disk full?); they stay on the device"
-            await _end(socket, Error(code="storage", message=message), CLOSE_TRY_AGAIN)
+            await self._end(socket, Error(code="storage", message=message), CLOSE_TRY_AGAIN)
         except* Exception:
             logger.exception("a device's session failed")
-            await _end(socket, Error(code="busy", message="internal error; see the server's log"), 1011)
+            await self._end(socket, Error(code="busy", message="internal error; see the server's log"), 1011)
 
     async def _session(self, socket: WebSocket) -> None:
         hello = await self._greeting(socket)
+        if (older := self.presence.connection(hello.stream)) is not None:
+            older.close()  # before the question where the stream stands: it may still be storing
         session = await asyncio.to_thread(self.ingest.greet, hello)
+        if session.have_seq >= hello.next_seq:
+            raise ProtocolError(
+                f"record {session.have_seq} of this stream is held already and the device is only at "
+                f"{hello.next_seq - 1}: what it records now belongs into a new stream"
+            )
         cursor = self.hub.cursor
         welcome = Welcome(protocol=PROTOCOL, have_seq=session.have_seq, codec=self.codec, server="fieldnote")
-        await _send(socket, welcome)
+        await self._send(socket, welcome)
         logger.info("device %r connected, stream %s at record %d", hello.device, hello.stream[:8], session.have_seq)
         replaced = asyncio.Event()
 
         async def ask(action: str) -> None:
-            await _send(socket, Control(action=action))
+            await self._send(socket, Control(action=action))
 
         connection = self.presence.arrived(hello.stream, hello.device, ask, replaced.set)
         received: asyncio.Queue[tuple[Record, bytes]] = asyncio.Queue(self.limits.receive_records)
@@ -120,10 +135,10 @@ class Gateway:
 
     async def _greeting(self, socket: WebSocket) -> Hello:
         try:
-            async with asyncio.timeout(_HELLO_S):
+            async with asyncio.timeout(self.limits.hello_s):
                 message, _ = decode_from_agent(await self._receive(socket))
         except TimeoutError as exc:
-            raise ProtocolError(f"no hello within {_HELLO_S:.0f} s") from exc
+            raise ProtocolError(f"no hello within {self.limits.hello_s:g} s") from exc
         if not isinstance(message, Hello):
             raise ProtocolError(f"expected a hello and got {type(message).__name__}")
         if message.protocol != PROTOCOL:
@@ -137,7 +152,9 @@ class Gateway:
     async def _read(self, socket: WebSocket, stream: str, received: "asyncio.Queue[tuple[Record, bytes]]") -> None:
         """Full queue: wait, and so let the socket's own buffers and then the device wait."""
         while True:
-            message, payload = decode_from_agent(await self._receive(socket))
+            async with asyncio.timeout(self.limits.silent_s):
+                frame = await self._receive(socket)
+            message, payload = decode_from_agent(frame)
             match message:
                 case State(recording=recording, backlog=backlog, level=level):
                     self.presence.changed(stream, recording, backlog, level)
@@ -188,7 +205,7 @@ class Gateway:
             session.have_seq, session.open_utterance = after.have_seq, after.open_utterance
             session.audio_end, session.end = after.audio_end, after.end
             await self._announce(stream, after, fresh, stored)
-        await _send(socket, Ack(seq=session.have_seq))
+        await self._send(socket, Ack(seq=session.have_seq))
         if nonsense is not None:
             raise nonsense
 
@@ -207,12 +224,26 @@ class Gateway:
         """Notes of this device as they form, and what is shed. A device too slow for it misses some; that is no
         loss."""
         while True:
-            async for event in self.hub.events(cursor):
-                if (message := _for_device(event, stream)) is not None:
-                    await _send(socket, message)
+            async with aclosing(self.hub.events(cursor)) as events:
+                async for event in events:
+                    if (message := _for_device(event, stream)) is not None:
+                        await self._send(socket, message)
             if self.hub.closed:
                 return
             cursor = self.hub.cursor
+
+    async def _send(self, socket: WebSocket, message: FromServer) -> None:
+        """Raises TimeoutError if the device does not take it."""
+        async with asyncio.timeout(self.limits.silent_s):
+            await socket.send_bytes(encode(message))
+
+    async def _end(self, socket: WebSocket, error: Error, close_code: int) -> None:
+        if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
+            try:
+                await self._send(socket, error)
+                await socket.close(close_code, error.message[:120])
+            except (WebSocketDisconnect, RuntimeError, TimeoutError):
+                logger.debug("the device left before it heard why")
 
 
 def _for_device(event: Event, stream: str) -> FromServer | None:
@@ -231,21 +262,7 @@ def _for_device(event: Event, stream: str) -> FromServer | None:
 
 async def _watch(replaced: asyncio.Event) -> None:
     await replaced.wait()
-    text = "the same stream connected again; this older connection ends"
-    raise _Refused(Error(code="replaced", message=text), CLOSE_REPLACED)
-
-
-async def _send(socket: WebSocket, message: FromServer) -> None:
-    await socket.send_bytes(encode(message))
-
-
-async def _end(socket: WebSocket, error: Error, close_code: int) -> None:
-    if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
-        try:
-            await _send(socket, error)
-            await socket.close(close_code, error.message[:120])
-        except (WebSocketDisconnect, RuntimeError):
-            logger.debug("the device left before it heard why")
+    raise _Refused(_REPLACED, CLOSE_REPLACED)
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:

@@ -5,10 +5,11 @@ browser, so the Host must be a loopback name (against DNS rebinding) and an Orig
 """
 
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +17,7 @@ from inference_server.config import LOOPBACK
 
 COOKIE = "fieldnote_token"
 _OPEN_PATHS = {"/health"}
+_MOST_BODY_BYTES = 100_000
 _HEADERS = {
     "content-security-policy": (
         "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; "
@@ -42,8 +44,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
+        send = _with_headers(send, scope)
         if refusal is None:
-            await self._app(scope, receive, _with_headers(send, scope))
+            await self._app(scope, _bounded(receive), send)
         elif scope["type"] == "websocket":
             await refusal_to_websocket(refusal, scope, receive, send)
         else:
@@ -96,16 +99,29 @@ def _with_headers(send: Send, scope: Scope) -> Send:
     return sending
 
 
+def _bounded(receive: Receive) -> Receive:
+    """No request's body is large; one that goes on and on is refused before it fills the memory."""
+    received = 0
+
+    async def receiving() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > _MOST_BODY_BYTES:
+                raise HTTPException(413, f"the request is larger than {_MOST_BODY_BYTES} bytes")
+        return message
+
+    return receiving
+
+
 def _offered(scope: Scope, headers: Headers) -> list[str]:
     """Every token that the request carries."""
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     offered = [bearer.strip()] if scheme.lower() == "bearer" else []
     offered += parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return offered
-    return offered + ([cookies[COOKIE].value] if COOKIE in cookies else [])
+    cookies = cookie_parser(headers.get("cookie", ""))  # as browsers do: another's odd cookie does not hide ours
+    return offered + ([cookies[COOKIE]] if COOKIE in cookies else [])
 
 
 def _equal(one: str, other: str) -> bool:
@@ -114,7 +130,12 @@ def _equal(one: str, other: str) -> bool:
 
 def _same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.casefold() == headers.get("host", "").casefold()
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.casefold() == headers.get("host", "").casefold()
+    except ValueError:
+        return False
 
 
 def _hostname(host: str) -> str:

@@ -94,7 +94,10 @@ def day_of(utc_ns: int) -> str:
 
 
 def day_bounds_ns(day: str) -> tuple[int, int]:
-    """First nanosecond of the day, and of the next. Raises ValueError if `day` is not YYYY-MM-DD from 1970 to 2262-04-11."""
+    """First nanosecond of the day, and of the next.
+
+    Raises ValueError if `day` is not YYYY-MM-DD from 1970-01-01 to 2262-04-11.
+    """
     try:
         start = int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
     except ValueError as exc:

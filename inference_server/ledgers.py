@@ -1,12 +1,16 @@
 """Keeps viewers told about the ledger: at most one event a second for each stream, only when something has come."""
 
 import asyncio
+import logging
+
+from sqlalchemy.exc import DatabaseError
 
 from inference_server.hub import Hub
 from inference_server.ledger import account, day_of
 from inference_server.store.library import Device, Library
 from inference_server.views import Json, ledger
 
+logger = logging.getLogger(__name__)
 _EVERY_S = 1.0
 
 
@@ -36,7 +40,10 @@ class Ledgers:
             self._wake.clear()
             touched, self._touched = self._touched, {}
             if self._hub.viewers:
-                await self._publish(touched)
+                try:
+                    await self._publish(touched)
+                except DatabaseError as exc:  # the account is told with the next change
+                    logger.error("the store fails: %s", exc.orig)
             await asyncio.sleep(_EVERY_S)
 
     async def _publish(self, touched: dict[str, int]) -> None:

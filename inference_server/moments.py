@@ -44,21 +44,34 @@ def new_lines(seen: Sequence[str], recent: Iterable[str]) -> tuple[str, ...]:
     """The lines of `seen` that say something that none of the `recent` lines said, each once.
 
     Readers waver between frames, so two lines are the same when three quarters of their character trigrams agree.
+    Another
+    number is another thing, however alike the rest: platform 9 is not platform 10.
     """
-    known = [_trigrams(line) for line in recent]
+    known = [_print_of(line) for line in recent]
     fresh = []
     for line in seen:
-        trigrams = _trigrams(line)
-        if trigrams and not any(_alike(trigrams, other) for other in known):
+        mark = _print_of(line)
+        if mark.trigrams and not any(_alike(mark, other) for other in known):
             fresh.append(line)
-            known.append(trigrams)
+            known.append(mark)
     return tuple(fresh)
 
 
-def _trigrams(line: str) -> frozenset[str]:
+@dataclass(frozen=True, slots=True)
+class _Print:
+    """What a line is recognised by."""
+
+    trigrams: frozenset[str]
+    digits: str
+
+
+def _print_of(line: str) -> _Print:
     letters = re.sub(r"[\W_]+", "", line.casefold())
-    return frozenset(letters[at : at + 3] for at in range(max(1, len(letters) - 2))) if letters else frozenset()
+    trigrams = {letters[at : at + 3] for at in range(max(1, len(letters) - 2))} if letters else set()
+    return _Print(frozenset(trigrams), "".join(filter(str.isdigit, letters)))
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    return len(one & other) >= 0.75 * min(len(one), len(other)) if other else False
+def _alike(one: _Print, other: _Print) -> bool:
+    if not other.trigrams or one.digits != other.digits:
+        return False
+    return len(one.trigrams & other.trigrams) >= 0.75 * min(len(one.trigrams), len(other.trigrams))

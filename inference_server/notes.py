@@ -71,7 +71,7 @@ def begins_topic(line: Line, topic_lines: Sequence[Line], pause_s: float, shift_
 def first_title(text: str) -> str:
     """A heading until a better one is made: the first words of a line."""
     words = text.split()
-    return " ".join(words[:6]).rstrip(".,;:!?") + ("…" if len(words) > 6 else "")
+    return " ".join(words[:6]).rstrip(" .,;:!?·") + ("…" if len(words) > 6 else "")
 
 
 def markdown(day: str, topics: Sequence[Topic], media: str = "") -> str:

@@ -9,6 +9,8 @@ import asyncio
 import logging
 import time
 
+from sqlalchemy.exc import DatabaseError
+
 from inference_server import views
 from inference_server.config import Limits, Notes
 from inference_server.engines.base import Engine, EngineError
@@ -50,11 +52,19 @@ class Reading:
             self._arrived.clear()
             if self._held:
                 continue
-            unread, shed = await asyncio.to_thread(self._jobs.unread_frames, self._limits.read_frames)
-            self._metrics.shed.labels("frame").inc(shed)
-            if unread:
-                await self._read(unread[0])
-                self._arrived.set()  # there may be more
+            try:
+                await self._read_next()
+            except DatabaseError as exc:
+                logger.error("the store fails (is its disk full?): %s", exc.orig)
+                await asyncio.sleep(self._limits.store_retry_s)
+                self._arrived.set()
+
+    async def _read_next(self) -> None:
+        unread, shed = await asyncio.to_thread(self._jobs.unread_frames, self._limits.read_frames)
+        self._metrics.shed.labels("frame").inc(shed)
+        if unread:
+            await self._read(unread[0])
+            self._arrived.set()  # there may be more
 
     async def _read(self, frame: UnreadFrame) -> None:
         begun = time.monotonic()

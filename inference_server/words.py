@@ -51,4 +51,4 @@ def stem(word: str) -> str:
             if suffix in ("ies", "ied"):
                 return stemmed + "y"
             return stemmed[:-1] if len(stemmed) > 3 and stemmed[-1] == stemmed[-2] else stemmed.removesuffix("e")
-    return word.removesuffix("e") if len(word) > 4 else word
+    return word.removesuffix("e") if len(word) > 3 else word

@@ -138,8 +138,8 @@ class Worker:
     async def _refill(self) -> None:
         if not self._more:
             return
-        queued = await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL)
         self._more = False
+        queued = await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL)
         for job in queued:
             if self._dispatch.offer(job):
                 self._known.add(job.id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -259,7 +260,7 @@ class Jobs:
         return line.seq if new else int(before)
 
 
-def _texts(stream: str, seq: int) -> Select[tuple[str]]:
+def _texts(stream: str, seq: int) -> Select[Any]:
     return (
         select(lines.c.text)
         .where(lines.c.stream == stream, lines.c.topic == seq, lines.c.kind == "heard")

@@ -35,7 +35,7 @@ async function refusal(response) {
   }
 }
 
-const linePath = (line) => `/api/lines/${line.stream}/${line.utterance}`;
+const linePath = (line) => `/api/lines/${line.id.split("/").map(encodeURIComponent).join("/")}`;
 
 export async function takeSnapshot(day) {
   const response = await request("GET", day ? `/api/snapshot?day=${day}` : "/api/snapshot");

@@ -23,13 +23,10 @@ export function createDetail(line, deps) {
   return detail;
 
   function showTools() {
-    const buttons = [el("button", { type: "button", class: "copy-link", on: { click: copyLink } }, "Copy link")];
-    // A sight without speech has no utterance to name in the request, so it can be neither corrected nor forgotten alone.
-    if (line.utterance !== null) {
-      if (line.kind === "heard") buttons.push(el("button", { type: "button", class: "correct", on: { click: edit } }, "Correct"));
-      buttons.push(el("button", { type: "button", class: "forget", on: { click: confirmForget } }, "Forget this"));
-    }
-    tools.replaceChildren(...buttons);
+    tools.replaceChildren(
+      el("button", { type: "button", class: "copy-link", on: { click: copyLink } }, "Copy link"),
+      el("button", { type: "button", class: "correct", on: { click: edit } }, "Correct"),
+      el("button", { type: "button", class: "forget", on: { click: confirmForget } }, "Forget this"));
   }
 
   async function copyLink() {

@@ -7,7 +7,7 @@ import { fromSnapshot, reduce } from "./state.js";
 const EVENTS = ["draft", "line", "ended", "topic", "removed", "device", "ledger", "answer", "load", "reset"];
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const OPENING_MS = 10000; // no answer by then: the path is dead, whatever the socket believes
-const SILENCE_MS = 45000; // the heartbeat is invisible to EventSource, so a long quiet is answered with a fresh connection
+const SILENCE_MS = 45000; // three pings missed: the path is dead, whatever the socket believes
 
 // onState(state), onLink({ state: "opening" | "live" | "cut", since, reason, passing })
 export function createFeed({ onState, onLink, keep = {} }) {
@@ -71,6 +71,7 @@ export function createFeed({ onState, onLink, keep = {} }) {
     };
     // We reopen ourselves: the browser gives up for good after an HTTP error, and never says since when.
     mine.onerror = () => cut("");
+    mine.addEventListener("ping", () => { heardAt = Date.now(); });
     for (const type of EVENTS) {
       mine.addEventListener(type, (message) => {
         if (mine !== source) return;
