@@ -176,6 +176,7 @@ class Agent:
             server="connected" if link.connected else link.trouble,
             url=self._config.server.url,
             shedding=link.shedding,
+            trouble=progress.trouble,
             sent_bytes=link.sent_bytes,
         )
 

@@ -24,13 +24,15 @@ from agent.protocol import Gap, Record, UtteranceEnd
 from agent.records import SILENCE_EVERY, SILENCE_MARGIN, Recorder
 from agent.segmenter import Segmenter
 from agent.sources import DeviceError, Event, Image, Lost, Picture, Samples
-from agent.spool import Resume, Spool
+from agent.spool import DiskFull, Resume, Spool
 from agent.timeline import Timeline
 from agent.vad import WINDOW, Vad
 
 logger = logging.getLogger(__name__)
 PAUSED_FILE = "paused"
 _PAUSE_EVERY = n_samples(5.0)  # the ledger learns of a long pause this often
+_FULL_RETRY_S = 1.0
+_HOLD_BYTES = 16_000_000  # while the disk is full, this much waits in memory: an hour of speech
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Progress:
     utterances: int = 0
     frames: int = 0
     dropped_frames: int = 0
+    trouble: str = ""  # why nothing reaches the disk
 
 
 class Capture:
@@ -57,6 +60,7 @@ class Capture:
         encoder: EncoderFactory,
         appended: Callable[[], None],
         commit_every_s: float = 0.0,
+        hold_bytes: int = _HOLD_BYTES,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -64,6 +68,7 @@ class Capture:
         self._appended = appended
         self._encoder = encoder
         self._commit_every_s = commit_every_s  # media read faster than real time are written in larger portions
+        self._hold_bytes = hold_bytes
         self._committed_at = 0.0
         self._pending: list[tuple[Record, bytes]] = []
         self._windows = Rechunker(WINDOW)
@@ -216,14 +221,25 @@ class Capture:
         self._pending += records
 
     def _commit_if_due(self) -> None:
-        if self._pending and time.monotonic() - self._committed_at >= self._commit_every_s:
+        every_s = max(self._commit_every_s, _FULL_RETRY_S) if self.progress.trouble else self._commit_every_s
+        if not self._pending or time.monotonic() - self._committed_at < every_s:
+            return
+        try:
             self._commit()
+        except DiskFull as exc:
+            if sum(len(payload) for _, payload in self._pending) > self._hold_bytes:
+                raise
+            if not self.progress.trouble:
+                logger.error("%s; records wait in memory", exc)
+            self.progress.trouble = str(exc)
+            self._committed_at = time.monotonic()
 
     def _commit(self) -> None:
         if self._pending:
             self._spool.append(self._pending)
             self._pending = []
             self._committed_at = time.monotonic()
+            self.progress.trouble = ""
             self._appended()
 
 

@@ -34,7 +34,7 @@ from agent.protocol import (
     decode_from_server,
     encode,
 )
-from agent.spool import Spool
+from agent.spool import DiskFull, Spool
 from agent.uplink import Uplink
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Link:
                 self._lost(exc)
             except InvalidURI as exc:
                 raise ConfigError(f"server url {self._config.url!r}: not a ws:// or wss:// address") from exc
-            except (OSError, TimeoutError, WebSocketException, ProtocolError) as exc:
+            except (OSError, TimeoutError, WebSocketException, ProtocolError, DiskFull) as exc:
                 self._lost(exc)
             else:
                 continue

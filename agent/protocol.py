@@ -150,7 +150,7 @@ class Ack(Message, frozen=True, tag="ack"):
 
 
 class Note(Message, frozen=True, tag="note"):
-    """What the server makes of an utterance, as it forms; `done` with the last."""
+    """What the server made of an utterance; `done` False while it may still grow."""
 
     utterance: Seq
     text: str

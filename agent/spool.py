@@ -44,6 +44,10 @@ class SpoolError(Exception):
     """The spool cannot be used; the message says why and what to do."""
 
 
+class DiskFull(SpoolError):
+    """The disk takes nothing now; the same call may succeed once there is room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resume:
     """Where the stream goes on. `open_utterance`: the last process died inside one, or was killed while listening."""
@@ -120,7 +124,9 @@ class Spool:
 
     def _trouble(self, exc: Exception) -> SpoolError:
         if isinstance(exc, sqlite3.OperationalError):
-            return SpoolError(f"{self._directory}: the disk does not take or give records ({exc}): free some space")
+            full = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+            kind = DiskFull if full else SpoolError
+            return kind(f"{self._directory}: the disk does not take or give records ({exc}): free some space")
         return SpoolError(
             f"{self._directory}: the spool is damaged ({exc}); move this directory away to begin a new stream"
         )
@@ -148,7 +154,7 @@ class Spool:
     def append(self, records: list[tuple[Record, bytes]]) -> None:
         """Keep numbered records; durable on return. A full spool gives up its oldest frames, then audio, as gaps.
 
-        Raises SpoolError if the disk does not take them: nothing of this call was kept.
+        Raises SpoolError if the disk does not take them, DiskFull if it may later: nothing of this call was kept.
         """
         if not records:
             return

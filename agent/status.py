@@ -31,6 +31,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     server: str  # "connected", or why not
     url: str
     shedding: str
+    trouble: str  # what keeps records from the disk, or ""
     sent_bytes: int
 
 
@@ -46,6 +47,7 @@ def line(status: Status, width: int) -> str:
         f"backlog {status.backlog}",
         server,
         *([f"server sheds {status.shedding}"] if status.shedding else []),
+        *([status.trouble] if status.trouble else []),
     ]
     text = " · ".join(parts)
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -62,7 +64,7 @@ class StatusLine:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = sys.stderr if out is None else out
-        self._last_kind: tuple[str, str] | None = None
+        self._last_kind: tuple[str, ...] | None = None
 
     def show(self, status: Status) -> None:
         """Draw `status`."""
@@ -72,7 +74,7 @@ class StatusLine:
                 self._out.write("\r\x1b[K" + line(status, width - 1))
                 self._out.flush()
             return
-        kind = (status.state, status.server)
+        kind = (status.state, status.server, status.trouble)
         if kind != self._last_kind:
             self._last_kind = kind
             self._out.write(line(status, 200) + "\n")

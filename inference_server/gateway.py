@@ -249,8 +249,6 @@ class Gateway:
 def _for_device(event: Event, stream: str) -> FromServer | None:
     """The event as the device sees it; None if it is not for this one."""
     match event.name:
-        case "draft" if event.data["stream"] == stream:
-            return Note(utterance=event.data["utterance"], text=event.data["text"], done=False)
         case "line" if event.data["line"]["stream"] == stream and event.data["line"]["utterance"]:
             line = event.data["line"]
             return Note(utterance=line["utterance"], text=line["text"], done=True)

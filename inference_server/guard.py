@@ -5,7 +5,7 @@ browser, so the Host must be a loopback name (against DNS rebinding) and an Orig
 """
 
 import hmac
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -44,6 +44,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
+        scope["query_string"] = _without_token(scope["query_string"])  # in place: the server logs what stands there
         send = _with_headers(send, scope)
         if refusal is None:
             await self._app(scope, _bounded(receive), send)
@@ -113,6 +114,13 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return receiving
+
+
+def _without_token(query_string: bytes) -> bytes:
+    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    if all(name != "token" for name, _ in pairs):
+        return query_string
+    return urlencode([(name, value) for name, value in pairs if name != "token"]).encode()
 
 
 def _offered(scope: Scope, headers: Headers) -> list[str]:

@@ -73,7 +73,11 @@ class Reading:
             seen = await self._engine.read(jpeg)
         except (EngineError, OSError) as exc:
             logger.warning("frame %s/%d cannot be read: %s", frame.stream[:8], frame.seq, exc)
-            await asyncio.to_thread(self._jobs.frame_read, frame.stream, frame.seq, "failed", "", None)
+            await self._failed(frame)
+            return
+        except Exception:
+            logger.exception("frame %s/%d", frame.stream[:8], frame.seq)
+            await self._failed(frame)
             return
         self._metrics.read_s.observe(time.monotonic() - begun)
         since = frame.captured_at - int(self._notes.seen_again_s * 1e9)
@@ -84,6 +88,9 @@ class Reading:
         if written is not None:
             fresh, topic = written
             self._hub.publish("line", {"topic": views.topic(topic), "line": views.line(fresh)})
+
+    async def _failed(self, frame: UnreadFrame) -> None:
+        await asyncio.to_thread(self._jobs.frame_read, frame.stream, frame.seq, "failed", "", None)
 
 
 def _seen_line(frame: UnreadFrame, fresh: tuple[str, ...]) -> Line | None:

@@ -43,6 +43,7 @@ from inference_server.engines.base import (
 from inference_server.retrieval import supporting
 from inference_server.session import Session, Verdict
 
+UTC = 1_700_000_000_000_000_000
 VOICE_HZ = 120.0
 FORMANTS = ((700.0, 80.0), (1220.0, 90.0), (2600.0, 120.0))  # (Hz, bandwidth) of an "a", after Peterson and Barney
 
@@ -67,12 +68,13 @@ def silence(duration_s: float) -> Pcm:
     return np.zeros(round(duration_s * SAMPLE_RATE), np.int16)
 
 
-def blocks(pcm: Pcm, utc_ns: int = 1_700_000_000_000_000_000, block: int = 1600) -> Iterator[Event]:
-    """`pcm` as a device delivers it: blocks of 100 ms, each stamped with the time of its last sample."""
+def blocks(pcm: Pcm, utc_ns: int = UTC, block: int = 1600) -> Iterator[Event]:
+    """`pcm` as a device delivers it: blocks of 100 ms, each stamped with the time of its last sample. The device
+    booted a second before `UTC`."""
     for at in range(0, len(pcm), block):
         part = pcm[at : at + block]
         end_ns = (at + len(part)) * 1_000_000_000 // SAMPLE_RATE
-        yield Samples(part, utc_ns + end_ns, 1_000_000_000 + end_ns)
+        yield Samples(part, utc_ns + end_ns, utc_ns - UTC + 1_000_000_000 + end_ns)
 
 
 @dataclass
@@ -302,9 +304,12 @@ class FakeEngine:
         """What stands behind the JPEG, a line a line."""
         await self.working.wait()
         self.read_frames.append(jpeg)
-        text = jpeg[jpeg.rindex(b"\xff\xd9") + 2 :].decode()
+        _, end, behind = jpeg.rpartition(b"\xff\xd9")
+        text = behind.decode() if end else ""
         if text == "unreadable":
             raise EngineError("the frame cannot be decoded")
+        if text == "upsetting":
+            raise ValueError("nobody thought of this")
         return tuple(filter(None, text.split("\n")))
 
     async def warm_up(self) -> None:

@@ -114,6 +114,16 @@ class Working:
 
 
 @asynccontextmanager
+async def _plain_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that raises what went wrong first, as it is: a test's failure stays readable."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+@asynccontextmanager
 async def working(
     directory: Path, engine: FakeEngine | None = None, config: ServerConfig | None = None
 ) -> AsyncIterator[Working]:
@@ -123,7 +133,7 @@ async def working(
     with closing(storage.database):
         services = build(config, storage, engine, Pairing("127.0.0.1", 1, "", tls=False))
         parts = Working(storage, engine, services, config)
-        async with asyncio.TaskGroup() as group:
+        async with _plain_group() as group:
             tasks = [group.create_task(parts.follow()), group.create_task(services.worker.run())]
             if engine.capabilities.reads_frames:
                 tasks.append(group.create_task(services.reading.run()))
@@ -225,7 +235,7 @@ async def serving(
             stopped.set()
 
         url = f"http://127.0.0.1:{port}/"
-        async with asyncio.TaskGroup() as group:
+        async with _plain_group() as group:
             group.create_task(until_stopped())
             await within(ready.wait())
             async with httpx.AsyncClient(base_url=url, timeout=DEADLINE_S) as http:

@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 
 from inference_server.engines.cascade.cleaning import clean, is_todo, sentences, without_marks
 
-speech = st.lists(
-    st.sampled_from(
-        """um Uh you know, I mean, sort of, we We we, launch launch. Friday Friday, at ten the the- [music] (laughs) no no
-        3 3 don't… ♪ , . ? - well, kind of like, that that you know,what Ä ß hmm mhm is is-""".split(" ")  # noqa: SIM905
-    ),
-    max_size=25,
-).map(" ".join)
+SPOKEN = (
+    "um Uh you know, I mean, sort of, we We we, launch launch. Friday Friday, at ten the the- [music] (laughs) no no "
+    "3 3 don't… ♪ , . ? - well, kind of like, that that you know,what Ä ß hmm mhm is is-"
+)
+speech = st.lists(st.sampled_from(SPOKEN.split(" ")), max_size=25).map(" ".join)
 
 
 def words(text: str) -> list[str]:

@@ -137,14 +137,19 @@ async def test_quiet_is_filled_with_pings_that_move_no_cursor() -> None:
         assert event.data == {"n": 1}
 
 
+async def _close_when_watched(h: Hub) -> None:
+    assert h.viewers == 1  # tasks run in the order in which they were made
+    h.close()
+
+
 @on_a_loop
 async def test_closing_ends_every_viewer_and_those_who_come_later() -> None:
     h = hub()
     async with aclosing(h.events(h.cursor)) as events:
-        waiting = asyncio.ensure_future(anext(events, None))
-        await asyncio.sleep(0)
-        h.close()
-        assert await within(waiting) is None
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(anext(events, None))  # type: ignore[arg-type]
+            group.create_task(_close_when_watched(h))
+        assert waiting.result() is None
     async with aclosing(h.events(h.cursor)) as events:
         assert [event async for event in events] == []
     assert h.closed and h.viewers == 0

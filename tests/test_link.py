@@ -28,7 +28,7 @@ from agent.protocol import (
     Welcome,
     encode,
 )
-from agent.spool import Spool
+from agent.spool import DiskFull, Spool
 
 DEADLINE_S = 20.0
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -381,9 +381,10 @@ def test_a_server_that_acknowledges_nothing_new_is_given_up_and_tried_again(spoo
             return
         await connection.recv()
         await connection.send(encode(Welcome(protocol=1, have_seq=0, codec="opus", server="x")))
-        async for _ in connection:
-            if answer is not None:
-                await connection.send(encode(answer))
+        while answer is not None:
+            await connection.send(encode(answer))
+            await asyncio.sleep(0.05)
+        await connection.wait_closed()
 
     async def story() -> None:
         async with serving(stuck_at_first) as url:
@@ -478,6 +479,31 @@ def test_cancelling_it_in_the_middle_leaves_the_spool_usable(spool: Spool) -> No
     fill(spool, 200)
     asyncio.run(story())
     assert seqs(end) == list(range(1, 201))
+
+
+class Stuck(Spool):
+    """A spool on a disk that is full for the first few acknowledgements."""
+
+    full = 3
+
+    def drop_through(self, seq: int) -> None:
+        if seq and self.full:
+            self.full -= 1
+            raise DiskFull("free some space")
+        super().drop_through(seq)
+
+
+def test_a_disk_that_is_full_for_a_while_ends_neither_the_link_nor_the_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with serving(end.serve) as url:
+            await drain(a_link(url, spool))
+
+    end = ServerEnd()
+    with closing(Stuck(tmp_path, 10_000_000)) as spool:
+        fill(spool, 20)
+        asyncio.run(story())
+        assert (spool.full, spool.backlog()) == (0, 0)
+    assert seqs(end) == list(range(1, 21))
 
 
 def test_an_address_that_is_none_is_a_config_error(spool: Spool) -> None:

@@ -50,10 +50,12 @@ def recorded(steps: list[str]) -> list[Record]:
     for step in steps:
         match step:
             case "utterance":
-                tape.utterance(3)
+                tape.start()
+                tape.audio(3, b"")
+                tape.end()
             case "lossy":
                 tape.start()
-                tape.audio(2)
+                tape.audio(2, b"")
                 tape.lose(2)
                 tape.frame(b"x")
                 tape.end()

@@ -26,6 +26,7 @@ NOW = Status(
     server="connected",
     url="ws://127.0.0.1:8750",
     shedding="",
+    trouble="",
     sent_bytes=1000,
 )
 
@@ -51,6 +52,10 @@ def test_a_missing_server_is_said_with_its_reason() -> None:
 
 def test_what_the_server_sheds_is_said() -> None:
     assert line(but(shedding="frames"), 200).endswith("server sheds frames")
+
+
+def test_a_full_disk_is_said() -> None:
+    assert line(but(trouble="/spool: free some space"), 200).endswith("/spool: free some space")
 
 
 @given(

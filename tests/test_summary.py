@@ -12,10 +12,8 @@ NOTES = (
     "The website launch needs a banner.",
     "Ben draws the banner tomorrow.",
 )
-said = st.lists(
-    st.lists(st.sampled_from("website launch Friday the banner 3 is 2026 of Mia's launching".split())).map(" ".join),
-    max_size=8,
-)
+WORDS = "website launch Friday the banner 3 is 2026 of Mia's launching"
+said = st.lists(st.lists(st.sampled_from(WORDS.split())).map(" ".join), max_size=8)
 
 
 @given(st.one_of(said, st.lists(st.text(), max_size=6)))

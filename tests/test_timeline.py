@@ -37,6 +37,22 @@ def test_the_stated_error_is_how_late_the_last_block_seemed(jitter_ms: list[int]
         assert 0 <= timeline.error_ns <= late_ms * MS
 
 
+def test_a_slow_sound_card_is_followed_for_hours() -> None:
+    timeline, true_ns = Timeline.at(0, UTC, BOOTED), 0
+    for position in range(BLOCK, 2 * 3600 * SAMPLE_RATE, BLOCK):
+        true_ns += BLOCK_NS + BLOCK_NS * 150 // 1_000_000
+        timeline.observe(position, UTC + true_ns, BOOTED + true_ns)
+    assert abs(timeline.utc_ns(position) - (UTC + true_ns)) < MS
+
+
+def test_blocks_that_come_late_do_not_move_the_times_that_those_on_time_have_set() -> None:
+    timeline = Timeline.at(0, UTC, BOOTED)
+    for index in range(1, 600):
+        arrival_ns = index * BLOCK_NS + (0 if index % 10 == 0 else 60 * MS)
+        timeline.observe(index * BLOCK, UTC + arrival_ns, BOOTED + arrival_ns)
+        assert abs(timeline.utc_ns(index * BLOCK) - UTC - index * BLOCK_NS) < MS
+
+
 def test_the_first_block_to_arrive_early_corrects_a_late_anchor() -> None:
     timeline = Timeline.at(0, UTC + 80 * MS, BOOTED + 80 * MS)
     timeline.observe(BLOCK, UTC + BLOCK_NS, BOOTED + BLOCK_NS)

@@ -12,6 +12,7 @@ from inference_server.notes import Line, Topic
 from inference_server.store.library import ExportedMoment
 
 STREAM = "ab" * 16
+FIELDS = "stream utterance captured_at start_s end_s outcome heard seen note frames audio engine latency_ms"
 HEARD = Line(STREAM, 5, "heard", NOON, NOON + 10**9, "Note.", "note", frame=9, topic=5, audio=True)
 SEEN = Line(STREAM, 9, "seen", NOON, NOON, "EXIT", frame=9, topic=5)
 
@@ -113,9 +114,7 @@ def test_a_ledger_adds_up_in_seconds() -> None:
 
 def test_an_exported_moment_has_exactly_the_documented_fields() -> None:
     view = views.moment(exported("noted"))
-    assert list(view) == (
-        "stream utterance captured_at start_s end_s outcome heard seen note frames audio engine latency_ms".split()
-    )
+    assert " ".join(view) == FIELDS
     assert (view["start_s"], view["end_s"], view["outcome"]) == (1.0, 2.5, "noted")
 
 

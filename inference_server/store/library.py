@@ -27,6 +27,7 @@ from inference_server.store.schema import (
 )
 
 _NS_A_SAMPLE = 1_000_000_000 // SAMPLE_RATE
+_MOST_WORDS = 500  # of a question; SQLite takes expressions of up to 1000 terms
 _TRIGRAM = 3  # shorter words cannot be looked up in a trigram index
 
 
@@ -142,7 +143,7 @@ class Library:
     def candidates(self, stems: Sequence[str], limit: int) -> list[Line]:
         """Lines that hold a form of any of these stems, those with the rarest first."""
         words = [stem[:-1] if stem.endswith("y") and len(stem) > _TRIGRAM else stem for stem in stems]  # cities, city
-        return self._matching(words, "OR", "bm25(search)", limit)
+        return self._matching(list(dict.fromkeys(words))[:_MOST_WORDS], "OR", "bm25(search)", limit)
 
     def _matching(self, words: list[str], joint: str, order: str, limit: int) -> list[Line]:
         """Long words by the trigram index; short ones by reading through, and only where there is no long one to
