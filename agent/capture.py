@@ -154,7 +154,8 @@ class Capture:
         self._resume()
         for window in self._windows.push(event.pcm):
             probability = self._vad.push(window)
-            self._keep(self._recorder.window(window, self._segmenter.push(probability, WINDOW)))
+            boundaries = self._segmenter.push(probability, WINDOW)
+            self._keep(self._recorder.window(window, boundaries, self._segmenter.silent))
         self.progress.recording = True
         self.progress.speaking = self._segmenter.speaking
         self.progress.level = level(event.pcm)

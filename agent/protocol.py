@@ -54,7 +54,7 @@ class ProtocolError(Exception):
     """The peer sent something that this protocol does not allow."""
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What every message is: immutable and closed to unknown fields."""
 
 
@@ -95,6 +95,7 @@ class Audio(Message, frozen=True, tag="audio"):
     captured_at: UtcNs
     codec: CodecName
     pre_skip: Annotated[int, msgspec.Meta(ge=0, le=48_000)] = 0
+    pause: bool = False  # the speaker has just fallen silent: what was said so far is all in, should this be the end
 
 
 class UtteranceEnd(Message, frozen=True, tag="utterance-end"):

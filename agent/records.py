@@ -27,6 +27,7 @@ from agent.timeline import Timeline
 
 Numbered = tuple[Record, bytes]
 
+PAUSE = n_samples(0.25)  # silence after which the utterance may have ended: longer than the stops inside words
 SILENCE_EVERY = n_samples(5.0)  # the ledger learns of a long silence this often
 SILENCE_MARGIN = n_samples(1.5)  # an utterance may still reach back this far: its pre-roll and onset
 
@@ -38,6 +39,7 @@ class _Open:
     encoder: Encoder
     start: int
     encoded_to: int
+    pause_told: bool = False
 
 
 @dataclass(slots=True)
@@ -59,15 +61,16 @@ class Recorder:
         self._ring = Ring(self.history_samples, self.position)
         self._accounted = self.position
 
-    def window(self, pcm: Pcm, boundaries: tuple[Boundary, ...]) -> list[Numbered]:
-        """Take the next samples, (n_samples,) int16, and the boundaries that they revealed."""
+    def window(self, pcm: Pcm, boundaries: tuple[Boundary, ...], silent: int = 0) -> list[Numbered]:
+        """Take the next samples, (n_samples,) int16, the boundaries that they revealed, and for how many samples the
+        speaker has been silent."""
         self._ring.push(pcm)
         self.position = self._ring.end
         records: list[Numbered] = []
         for boundary in boundaries:
             records += self._boundary(boundary)
         if self._open is not None:
-            records += self._chunks(self._open, self.position)
+            records += self._chunks(self._open, self.position) + self._pause(self._open, silent)
         elif self.position - self._accounted >= SILENCE_EVERY + SILENCE_MARGIN:
             records += self._silence(self.position - SILENCE_MARGIN)
         return records
@@ -147,6 +150,16 @@ class Recorder:
             records.append(self._audio(utterance, self._ring.read(utterance.encoded_to, end)))
         return records
 
+    def _pause(self, utterance: _Open, silent: int) -> list[Numbered]:
+        """Once in each pause, send what is there at once: the server may begin with what could be the whole."""
+        packets = (self.position - utterance.encoded_to) // PACKET_SAMPLES
+        if silent < PAUSE or packets == 0 or utterance.pause_told:
+            utterance.pause_told = utterance.pause_told and silent > 0
+            return []
+        utterance.pause_told = True
+        until = utterance.encoded_to + packets * PACKET_SAMPLES
+        return [self._audio(utterance, self._ring.read(utterance.encoded_to, until), pause=True)]
+
     def _tail(self, utterance: _Open, end: int) -> list[Numbered]:
         """Encode what is left, with zeros behind it so that the encoder gives up all that it still holds."""
         missing = end + delay_samples(utterance.encoder) - utterance.encoded_to
@@ -157,7 +170,7 @@ class Recorder:
         padded[: len(rest)] = rest
         return [self._audio(utterance, padded)]
 
-    def _audio(self, utterance: _Open, pcm: Pcm) -> Numbered:
+    def _audio(self, utterance: _Open, pcm: Pcm, pause: bool = False) -> Numbered:
         encoder = utterance.encoder
         packets = [encoder.encode(pcm[at : at + PACKET_SAMPLES]) for at in range(0, len(pcm), PACKET_SAMPLES)]
         audio = Audio(
@@ -167,6 +180,7 @@ class Recorder:
             captured_at=self.timeline.utc_ns(utterance.encoded_to),
             codec=encoder.name,
             pre_skip=encoder.pre_skip,
+            pause=pause,
         )
         utterance.encoded_to += len(pcm)
         return audio, pack(packets) if encoder.name == "opus" else b"".join(packets)

@@ -68,6 +68,11 @@ class Segmenter:
         """True inside an utterance."""
         return self._start is not None
 
+    @property
+    def silent(self) -> int:
+        """Samples since the last speech of the utterance in progress; 0 outside of one."""
+        return 0 if self._start is None else max(0, self.position - max(self._last_voiced, self._start))
+
     def push(self, probability: float, n: int) -> tuple[Boundary, ...]:
         """Take the speech probability of the next `n` samples; return the boundaries that it reveals."""
         window = _Window(self.position, self.position + n, probability)

@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         level=logging.DEBUG if args.verbose > 1 else logging.INFO if args.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("uvicorn").setLevel(logging.INFO)  # below, it logs every header, and so the token
+    logging.getLogger("uvicorn").setLevel(
+        logging.INFO if args.verbose else logging.WARNING
+    )  # on DEBUG it logs headers: the token
     try:
         run: Callable[[argparse.Namespace, ServerConfig], int] = args.run
         return run(args, _config(args))

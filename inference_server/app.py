@@ -106,6 +106,8 @@ def listen(config: ServerConfig) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     if os.name == "posix":  # a restart need not wait for old connections; on Windows the option would share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: who takes nothing for this long is cut off, and its buffer freed
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(config.limits.silent_s * 1000))
     try:
         listener.bind((host, port))
     except OSError as exc:

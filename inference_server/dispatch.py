@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["answer", "note", "draft", "summary"]
-_ORDER: tuple[Kind, ...] = ("answer", "note", "draft", "summary")
+Kind = Literal["answer", "note", "ahead", "draft", "summary"]
+_ORDER: tuple[Kind, ...] = ("answer", "note", "ahead", "draft", "summary")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from agent.protocol import (
     PROTOCOL,
     Ack,
+    Audio,
     Control,
     Error,
     FromServer,
@@ -217,7 +218,8 @@ class Gateway:
         if stored.frames:
             self.reading.frame_arrived()
         if session.open_utterance:
-            await self.worker.speech_arrived(stream, session.open_utterance)
+            pause = any(isinstance(record, Audio) and record.pause for record, _ in fresh)
+            await self.worker.speech_arrived(stream, session.open_utterance, pause)
         self.ledgers.touch(stream, fresh[-1][0].captured_at)
 
     async def _pass_on(self, socket: WebSocket, stream: str, cursor: str) -> None:

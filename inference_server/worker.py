@@ -88,14 +88,17 @@ class Worker:
         async with self._wake:
             self._wake.notify_all()
 
-    async def speech_arrived(self, stream: str, utterance: int) -> None:
-        """More of an open utterance is there: show its words, if there is time for it."""
+    async def speech_arrived(self, stream: str, utterance: int, pause: bool = False) -> None:
+        """More of an open utterance is there: show its words, if there is time for it.
+
+        `pause`: it may have ended. Then its words are recognised ahead of its end, and the note is there with it.
+        """
         key, now = f"{stream}/{utterance}", time.monotonic()
         behind = self._dispatch.waiting("note") > 0
-        if not self._notes.drafts or behind or now < self._draft_due.get(key, 0.0):
+        if not self._notes.drafts or behind or (now < self._draft_due.get(key, 0.0) and not pause):
             return
         self._draft_due[key] = now + self._notes.draft_every_s
-        self._dispatch.offer(Job("draft", stream, utterance))
+        self._dispatch.offer(Job("ahead" if pause else "draft", stream, utterance))
         async with self._wake:
             self._wake.notify()
 
@@ -140,6 +143,7 @@ class Worker:
             return
         self._more = False
         queued = await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL)
+        self._more |= len(queued) == _REFILL
         for job in queued:
             if self._dispatch.offer(job):
                 self._known.add(job.id)
@@ -149,7 +153,7 @@ class Worker:
 
     def _tell_load(self) -> None:
         waiting = self._dispatch.waiting("note")
-        for kind in ("answer", "note", "draft", "summary"):
+        for kind in ("answer", "note", "ahead", "draft", "summary"):
             self._metrics.waiting.labels(kind).set(self._dispatch.waiting(kind))
         now = shedding(waiting, self._limits.shed_summaries_at, self._limits.shed_frames_at)
         if now:
@@ -166,7 +170,7 @@ class Worker:
                 await self._note(job)
             case "answer":
                 await self._answer(job)
-            case "draft":
+            case "draft" | "ahead":
                 await self._draft(job)
             case "summary":
                 await self._summarise(job)
@@ -224,7 +228,7 @@ class Worker:
 
     async def _draft(self, job: Job) -> None:
         key, begun = f"{job.stream}/{job.seq}", time.monotonic()
-        self._drafting += 1
+        self._drafting += job.kind == "draft"
         try:
             so_far = await asyncio.to_thread(self._ingest.audio_so_far, job.stream, job.seq)
             if not so_far.data or key in self._ended:
@@ -237,7 +241,7 @@ class Worker:
         except soundfile.SoundFileError:
             return  # what cannot be decoded yet is judged when the utterance is complete
         finally:
-            self._drafting -= 1
+            self._drafting -= job.kind == "draft"
             if key in self._draft_due:  # long utterances take longer: drafts get a third of the time at most
                 took_s = time.monotonic() - begun
                 self._draft_due[key] = max(self._draft_due[key], begun + 3 * took_s)

@@ -250,6 +250,7 @@ class FakeEngine:
 
     def __init__(self, parallel: int = 2, reads_frames: bool = True) -> None:
         self.capabilities = Capabilities("fake", ("en",), parallel, reads_frames)
+        self.busy = asyncio.Event()  # a note was begun
         self.working = asyncio.Event()
         self.working.set()
         self.says: dict[int, list[Noted | Exception]] = {}
@@ -274,6 +275,7 @@ class FakeEngine:
             yield Draft(f"{len(audio)} samples so far")
             return
         self.finals.append(n_packets)
+        self.busy.set()
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:

@@ -355,3 +355,66 @@ def test_a_recording_that_is_damaged_in_the_middle_exits_with_3_and_keeps_what_i
     with closing(Spool(tmp_path / "spool", 1_000_000)) as spool:
         resume = spool.resume()
         assert resume.clean and resume.position > 5 * SAMPLE_RATE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no ulimit")
+def test_a_disk_that_is_full_exits_with_1_and_the_next_run_still_delivers_what_was_kept(tmp_path: Path) -> None:
+    recording = tmp_path / "talk.wav"
+    soundfile.write(recording, np.concatenate([voice(40.0), silence(2)]), SAMPLE_RATE)
+    args = ("--audio", recording, "--fast", "--spool", tmp_path / "spool")
+
+    async def story() -> None:
+        full = await asyncio.create_subprocess_exec(
+            "bash", "-c", 'ulimit -f 60; exec "$@"', "bash", sys.executable, "-m", "agent",
+            "capture", "--server", NOWHERE, *map(str, args), stderr=subprocess.PIPE,
+        )  # fmt: skip
+        code, said = await ended(full)
+        assert (code, "free some space" in said) == (1, True)
+        async with serving(end) as url, command("capture", "--server", url, *args) as agent:
+            assert (await ended(agent))[0] == 0
+
+    end = ServerEnd()
+    asyncio.run(story())
+    (gap,) = [record for record, _ in end.records if isinstance(record, Gap)]
+    assert gap.reason == "agent stopped"
+    assert end.session.end == gap.first_sample + gap.n_samples + 42 * SAMPLE_RATE
+
+
+def test_doctor_says_what_is_fine_and_what_to_do_about_the_rest(
+    tmp_path: Path, talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[audio]\nsource = "{talk}"')
+    args = ["--config", str(config), "--spool", str(tmp_path / "spool")]
+    assert main(["doctor", *args, "--server", NOWHERE]) == 1
+    lines = {text[4:].split()[0]: text for text in capsys.readouterr().out.splitlines()}
+    assert all(lines[what].startswith("ok ") for what in ("recording", "codec"))
+    assert lines["server"].startswith("NO ") and "fieldnote-server" in lines["server"]
+
+
+def test_doctor_knows_a_fieldnote_server_from_another(tmp_path: Path, talk: Path) -> None:
+    async def story() -> None:
+        for answer, word in ((b"fieldnote", "ok  server"), (b"nginx", "NO  server")):
+
+            async def health(
+                reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer
+            ) -> None:
+                assert (await reader.readline()).startswith(b"GET /health ")
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + answer)
+                writer.close()
+
+            server = await asyncio.start_server(health, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            async with (
+                server,
+                command(
+                    "doctor", "--config", config, "--server", f"ws://127.0.0.1:{port}", "--spool", tmp_path / "spool"
+                ) as process,
+            ):
+                async with asyncio.timeout(DEADLINE_S):
+                    out, _ = await process.communicate()
+                assert word in out.decode()
+
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[audio]\nsource = "{talk}"')
+    asyncio.run(story())

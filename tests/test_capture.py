@@ -141,6 +141,13 @@ def test_quiet_room_for_a_minute_gives_silence_and_nothing_else(desk: Desk) -> N
     assert desk.server().session.end == len(noise)
 
 
+def test_a_tone_that_goes_on_for_a_minute_is_accounted_for(desk: Desk) -> None:
+    t = np.arange(60 * SAMPLE_RATE) / SAMPLE_RATE
+    desk.capture(blocks((9000 * np.sin(2 * np.pi * 440 * t)).astype(np.int16)))
+    assert desk.server().session.end == len(t)
+    assert all(stop - start <= 30 * SAMPLE_RATE for start, stop in utterances(desk.records()))
+
+
 def test_someone_who_never_pauses_is_cut_without_losing_a_sample(desk: Desk) -> None:
     talk = np.concatenate([voice(70.0), silence(2)])
     desk.capture(blocks(talk))

@@ -482,7 +482,10 @@ async def test_the_server_stops_at_once_with_devices_connected(tmp_path: Path) -
 async def test_a_device_that_takes_nothing_is_not_waited_for(tmp_path: Path) -> None:
     """It goes on speaking, and does not read what it is sent."""
     config, tape = settings(tmp_path, silent_s=0.5), Tape()
-    async with serving(tmp_path, config=config) as server, server.device(tape, max_queue=1) as device:
+    async with (
+        serving(tmp_path, config=config) as server,
+        server.device(tape, max_queue=1, close_timeout=0.1) as device,
+    ):
         tape.silence(1.0)
         await device.send()
         await device.until_acked()

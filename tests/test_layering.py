@@ -1,4 +1,5 @@
-"""The dependency direction of docs/design: inference_server -> agent, and inside each package app -> shells -> cores."""
+"""The dependency direction of docs/design: inference_server -> agent, and inside each package app -> shells ->
+cores."""
 
 import ast
 import subprocess

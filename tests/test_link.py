@@ -321,6 +321,13 @@ async def _acknowledges_the_future(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
 
+async def _cannot_store(connection: ServerConnection) -> None:
+    await connection.recv()
+    await connection.send(encode(Welcome(protocol=1, have_seq=0, codec="opus", server="x")))
+    await connection.send(encode(Error(code="storage", message="the disk is full")))
+    await connection.wait_closed()
+
+
 async def _hangs_up(connection: ServerConnection) -> None:
     await connection.recv()
 
@@ -333,7 +340,17 @@ async def _too_long(connection: ServerConnection) -> None:
 
 @pytest.mark.parametrize(
     "misbehaves",
-    [_busy, _garbage, _text, _note_first, _welcome_twice, _acknowledges_the_future, _hangs_up, _too_long],
+    [
+        _busy,
+        _garbage,
+        _text,
+        _note_first,
+        _welcome_twice,
+        _acknowledges_the_future,
+        _cannot_store,
+        _hangs_up,
+        _too_long,
+    ],
 )
 def test_a_server_that_misbehaves_for_a_while_costs_nothing(spool: Spool, misbehaves: Handler) -> None:
     async def at_first(connection: ServerConnection) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from agent.audio import Pcm, seconds
 from inference_server.config import Engine as EngineConfig
@@ -21,6 +22,7 @@ from inference_server.engines.cascade import cleaning, summary
 from inference_server.engines.cascade.plausible import judge
 from inference_server.engines.cascade.reader import Reader
 from inference_server.engines.cascade.recogniser import Heard, Recogniser, opener
+from inference_server.engines.cascade.recollection import Recollection
 from inference_server.retrieval import supporting
 
 NOTHING = "I have nothing on that."
@@ -34,6 +36,7 @@ class Cascade:
         self._local = threading.local()
         self._opening = threading.Lock()  # moonshine's library loads itself on first use, and not thread-safely
         self._threads = ThreadPoolExecutor(config.parallel, thread_name_prefix="recogniser")
+        self._recollection = Recollection()
         self._reader = Reader() if config.read_frames else None
         self.capabilities = Capabilities(
             name=f"cascade/{config.recogniser}",
@@ -63,7 +66,7 @@ class Cascade:
 
     async def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
         """Recognise all of `audio`; a note only of what can have been said."""
-        heard = await asyncio.get_running_loop().run_in_executor(self._threads, self._hear, audio)
+        heard = await self._hear(audio)
         words = cleaning.without_marks(heard.words)
         judgement = judge(words, heard.speech_s, seconds(len(audio)))
         note = cleaning.clean(words) if judgement.outcome == "noted" else ""
@@ -76,7 +79,18 @@ class Cascade:
         else:
             yield Noted(judgement.outcome, reason=judgement.reason)
 
-    def _hear(self, audio: Pcm) -> Heard:
+    async def _hear(self, audio: Pcm) -> Heard:
+        """Recognise `audio`, or recall it. What has begun is finished even if this call is cancelled: it may serve
+        later."""
+        known = await asyncio.to_thread(self._recollection.find, audio)
+        if known is not None:
+            with suppress(EngineError):
+                return await asyncio.shield(asyncio.wrap_future(known))
+        begun = self._threads.submit(self._recognise, audio)
+        self._recollection.keep(audio, begun)
+        return await asyncio.shield(asyncio.wrap_future(begun))
+
+    def _recognise(self, audio: Pcm) -> Heard:
         return self._recogniser().hear(audio)
 
     async def answer(self, question: str, passages: tuple[Passage, ...]) -> AsyncGenerator[str | Answered]:
