@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import platformdirs
 
 from agent import status
@@ -115,7 +116,7 @@ class Agent:
             raise failures.exceptions[0] from failures
         finally:
             source.close()
-            status.write(self._directory, self.status())
+            status.write(self._directory, msgspec.structs.replace(self.status(), state="stopped"))
 
     async def _capture_all(self, source: Source) -> None:
         """Run the capture thread to its end; a cancellation closes the source and still waits for the thread."""

@@ -21,7 +21,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     at: float  # UTC seconds
-    state: str  # recording, paused or waiting
+    state: str  # recording, paused, waiting or stopped
     speaking: bool
     level: float  # 0 to 1
     captured_s: float
@@ -37,7 +37,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def line(status: Status, width: int) -> str:
     """One line of at most `width` columns."""
-    mark = {"recording": "●", "paused": "‖", "waiting": "○"}[status.state]
+    mark = {"recording": "●", "paused": "‖", "waiting": "○", "stopped": "■"}[status.state]
     bar = _BARS[round(status.level * (len(_BARS) - 1))] * 4 if status.state == "recording" else "    "
     server = "server ok" if status.server == "connected" else f"no server: {status.server}"
     parts = [
@@ -101,7 +101,7 @@ def read(directory: Path) -> Status | None:
         status = msgspec.json.decode((directory / STATUS_FILE).read_bytes(), type=Status)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
-    return status if time.time() - status.at < _FRESH_S else None
+    return status if status.state != "stopped" and time.time() - status.at < _FRESH_S else None
 
 
 def as_json(status: Status) -> str:

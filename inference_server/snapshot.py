@@ -6,7 +6,7 @@ from typing import Any
 
 from inference_server import views
 from inference_server.hub import Hub
-from inference_server.ledger import day_of
+from inference_server.ledger import day_bounds_ns, day_of
 from inference_server.ledgers import day_view
 from inference_server.presence import Presence
 from inference_server.store.library import Answer, Library
@@ -29,8 +29,9 @@ class Snapshots:
         return {"cursor": cursor, **body, "devices": devices, "drafts": drafts, "server": server}
 
     async def day_or_newest(self, day: str | None) -> str:
-        """`day`, or the newest day with notes, else today."""
+        """`day`, or the newest day with notes, else today. Raises ValueError on a bad day."""
         if day is not None:
+            day_bounds_ns(day)
             return day
         days = await asyncio.to_thread(self._library.days)
         return days[-1] if days else day_of(time.time_ns())

@@ -156,6 +156,7 @@ class Running:
     http: httpx.AsyncClient
     stop: Callable[[], None]
     stopped: asyncio.Event
+    connections: Callable[[], int]
 
     @property
     def capture_url(self) -> str:
@@ -240,10 +241,18 @@ async def serving(
             await within(ready.wait())
             async with httpx.AsyncClient(base_url=url, timeout=DEADLINE_S) as http:
                 try:
-                    yield Running(url, services, storage, engine, config, http, stop, stopped)
+                    connections = lambda: len(server.server_state.connections)  # noqa: E731
+                    yield Running(url, services, storage, engine, config, http, stop, stopped, connections)
                 finally:
                     stop()
                     await within(stopped.wait())
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Wait for what tells nobody when it happens."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not true():  # noqa: ASYNC110 - there is nothing to wait on
+            await asyncio.sleep(0.002)
 
 
 async def within(awaitable: Awaitable[T]) -> T:
