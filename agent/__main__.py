@@ -1,5 +1,7 @@
-"""The `fieldnote-agent` command. Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 device or media, 4 refused
-by the server."""
+"""The `fieldnote-agent` command.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 device or media, 4 refused by the server.
+"""
 
 import argparse
 import asyncio

@@ -139,8 +139,7 @@ class Agent:
             await asyncio.to_thread(thread.join)
 
     async def _drain(self) -> None:
-        """Drain the spool. A live device goes on capturing while a server refuses it; files have nothing to wait
-        for."""
+        """Drain the spool. A live device goes on capturing while a server refuses it; files end."""
         from agent.link import LinkRefused
 
         while True:

@@ -15,8 +15,7 @@ Pcm = npt.NDArray[np.int16]
 
 
 def to_mono_int16(samples: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> Pcm:
-    """Mix (n_samples,) or (n_samples, n_channels) int16 or float samples to (n_samples,) int16; floats are full scale
-    at 1.0."""
+    """Mix (n_samples,) or (n_samples, n_channels) to (n_samples,) int16; floats have full scale at 1.0."""
     mono = samples.astype(np.float32) if samples.ndim == 1 else samples.astype(np.float32).mean(axis=1)
     full_scale = 1.0 if samples.dtype == np.int16 else 32767.0
     pcm: Pcm = np.clip(np.rint(mono * full_scale), -32768, 32767).astype(np.int16)

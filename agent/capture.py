@@ -1,9 +1,7 @@
-"""The capture thread: source -> VAD -> segmenter -> records -> spool. The whole path of sound and pictures up to the
-disk.
+"""The capture thread: source -> VAD -> segmenter -> records -> spool, all that happens before the network.
 
-It is synchronous and runs on one thread of its own, so nothing on the network side can hold it up. Whoever wants to
-know how
-it goes reads `Progress`; whoever wants it paused creates the spool's `paused` file.
+It is synchronous and runs on one thread of its own, so nothing on the network side can hold it up. Whoever
+wants to know how it goes reads `Progress`; whoever wants it paused creates the spool's `paused` file.
 """
 
 import logging
@@ -121,8 +119,7 @@ class Capture:
             self._keep(self._recover(resume, anchor))
 
     def _recover(self, resume: Resume, timeline: Timeline) -> list[tuple[Record, bytes]]:
-        """Close what a killed process left open. What it had heard and not yet written is a gap of at most this
-        length."""
+        """Close what a killed process left open; what it heard and had not written is a gap, at most this long."""
         records: list[tuple[Record, bytes]] = []
         if resume.open_utterance:
             end = UtteranceEnd(

@@ -1,8 +1,7 @@
 """The agent's settings: one frozen struct per TOML section, each field with its unit.
 
-An unknown key or a value out of range is a ConfigError that names it. Secrets are never in the file: `token_env`
-names the
-environment variable that holds the server's token.
+An unknown key or a value out of range is a ConfigError that names it. Secrets are never in the file:
+`token_env` names the environment variable that holds the server's token.
 """
 
 import tomllib

@@ -1,10 +1,8 @@
 """THE WIRE CONTRACT between agent and server: messages, their encoding, the audio format. This docstring is the spec.
 
 One WebSocket at `/v1/capture`. Every message is one binary WebSocket frame: a JSON header (one object, no raw
-newline), a
-newline byte, then the raw payload, which only `audio` (Opus packets or PCM) and `frame` (one JPEG) have. The `type`
-field of
-the header names the message; a missing, unknown or mistyped field is a ProtocolError.
+newline), a newline byte, then the raw payload, which only `audio` (Opus packets or PCM) and `frame` (one JPEG)
+have. The `type` field of the header names the message; a missing, unknown or mistyped field is a ProtocolError.
 
     agent                                    server
       hello{stream, next_seq, ...}     ->
@@ -14,20 +12,17 @@ the header names the message; a missing, unknown or mistyped field is a Protocol
       state{...} at any time           ->
                                        <-    note, control, slow_down, error at any time
 
-A stream is one device's endless sequence of records, numbered from 1 without holes. Its positions are samples at 16
-kHz from
-the start of the stream; gaps advance the position by the time that was lost, so utterances, silences and gaps partition
-[0, end) of the stream. `captured_at` is the UTC time of the record's first sample in nanoseconds, by the device's
-clock.
+A stream is one device's endless sequence of records, numbered from 1 without holes. Its positions are samples
+at 16 kHz from the start of the stream; gaps advance the position by the time that was lost, so utterances,
+silences and gaps partition [0, end) of the stream. `captured_at` is the UTC time of the record's first sample
+in nanoseconds, by the device's clock.
 
 - `utterance-start` opens an utterance, named by that record's seq. `audio` belongs to the open utterance and is
-contiguous.
-  `utterance-end` closes it at `end_sample`; audio past that position belongs to no one and is dropped. An utterance
-  that was
-  cut for length is followed by one that starts at the cut and sends its audio again from there.
+  contiguous. `utterance-end` closes it at `end_sample`; audio past that position belongs to no one and is dropped.
+  An utterance that was cut for length is followed by one that starts at the cut and sends its audio again from there.
 - Opus payload: packets of 20 ms (320 samples), each preceded by its length as two bytes, big-endian. The first
-`pre_skip`
-  samples (at 48 kHz, as in RFC 7845) that the utterance's first packet decodes to are the encoder's delay, not capture.
+  `pre_skip` samples (at 48 kHz, as in RFC 7845) that the utterance's first packet decodes to are the encoder's delay.
+- `audio.pause`: the speaker has just fallen silent. What was said so far is all in, should this be the end.
 - PCM payload: little-endian int16.
 - The server drops records that it has; a record beyond the next one expected is a protocol error.
 """

@@ -1,8 +1,7 @@
 """Boundaries, audio and frames in; numbered records out. Accounts for every sample of the stream exactly once.
 
-Knows the wire's records and an encoder; knows no device, no clock (capture times come from the timeline it is given)
-and no
-storage. Positions are samples from the start of the stream.
+Knows the wire's records and an encoder; knows no device, no clock (capture times come from the timeline it is
+given) and no storage. Positions are samples from the start of the stream.
 """
 
 from dataclasses import dataclass, field
@@ -62,8 +61,7 @@ class Recorder:
         self._accounted = self.position
 
     def window(self, pcm: Pcm, boundaries: tuple[Boundary, ...], silent: int = 0) -> list[Numbered]:
-        """Take the next samples, (n_samples,) int16, the boundaries that they revealed, and for how many samples the
-        speaker has been silent."""
+        """Take the next samples, (n_samples,) int16, the boundaries that they revealed, and how long it is silent."""
         self._ring.push(pcm)
         self.position = self._ring.end
         records: list[Numbered] = []
@@ -82,8 +80,7 @@ class Recorder:
         return [(frame, jpeg)]
 
     def gap(self, lost_samples: int, reason: str) -> list[Numbered]:
-        """Nothing was captured for `lost_samples` from here on. Flush the segmenter before: no utterance may be
-        open."""
+        """Nothing was captured for `lost_samples` from here on. No utterance may be open: flush the segmenter."""
         assert self._open is None
         records = self.account()
         lost = Gap(

@@ -1,5 +1,4 @@
-"""How the agent is doing: one calm line in the terminal, and a small JSON file for `fieldnote-agent status` and
-others."""
+"""How the agent is doing: one calm line in the terminal, and a small JSON file for others."""
 
 import contextlib
 import json

@@ -1,7 +1,7 @@
 """What to send next: a window over the spool, cumulative acknowledgements, resume. Knows sequence numbers, no socket.
 
 uplink = Uplink(window_records=256, window_bytes=1_000_000)
-uplink.welcomed(have_seq, oldest_seq, next_seq)   # each connection starts here
+uplink.welcomed(have_seq, oldest_seq, next_seq)     # each connection starts here
 while uplink.room: ... uplink.sent(seq, size)
 dropped_through = uplink.acknowledged(seq)
 """

@@ -1,10 +1,8 @@
 """What the agent costs: processor, memory and bytes, measured on its own process over a real link in real time.
 
-Processor time is that of the agent's process between the tenth second and the end, as a share of one core. Bytes are
-counted
-between agent and server in both directions, WebSocket headers and acknowledgements included; TCP and IP headers (52
-bytes
-for each of the segments that a counting relay sees) are named beside them.
+Processor time is that of the agent's process between the tenth second and the end, as a share of one core.
+Bytes are counted between agent and server in both directions, WebSocket headers and acknowledgements included;
+TCP and IP headers (52 bytes for each of the segments that a counting relay sees) are named beside them.
 """
 
 import argparse

@@ -1,14 +1,11 @@
 """Word errors of the whole path (Opus, VAD, segmenter, engine) beside the recogniser alone on the same clips.
 
-Each speaker's clips of LibriSpeech test-other are played in a row through a real agent and a real server, as fast as
-it goes.
-A word error is a substitution, insertion or deletion in the best alignment. Before that, case and punctuation are
-dropped,
-digits up to 99 are spelled out, and Mr, Mrs and Dr, as LibriSpeech does.
+Each speaker's clips of LibriSpeech test-other are played in a row through a real agent and a real server, as
+fast as it goes. A word error is a substitution, insertion or deletion in the best alignment. Before that, case
+and punctuation are dropped, digits up to 99 are spelled out, and Mr, Mrs and Dr, as LibriSpeech does.
 
-Then: speech lost between microphone and engine (every stretch of speech must lie inside an utterance), and the notes
-made
-over recordings in which nobody speaks (there must be none).
+Then: speech lost between microphone and engine (every stretch of speech must lie inside an utterance), and the
+notes made over recordings in which nobody speaks (there must be none).
 """
 
 import argparse

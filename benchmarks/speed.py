@@ -1,11 +1,9 @@
 """How soon a note is visible, and how much faster than real time a recording can go.
 
-`latency`: real agents stream a human reading in real time to a real server, with a new picture every second; a viewer
-notes
-when each line arrives. End of utterance is the capture time of its last sample, hangover included; the segmenter's
-hangover
-(0.4 to 0.9 s) lies before it. One stream, then four.
-`fast`: a ten-minute recording with a picture a second, as fast as it goes, until every second is in the ledger.
+`latency`: real agents stream a human reading in real time to a real server, with a new picture every second; a
+viewer notes when each line arrives. End of utterance is the capture time of its last sample, hangover included;
+the segmenter's hangover (0.4 to 0.9 s) lies before it. One stream, then four. `fast`: a ten-minute recording
+with a picture a second, as fast as it goes, until every second is in the ledger.
 """
 
 import argparse

@@ -1,5 +1,4 @@
-"""Questions, typed or spoken, answered from the store: candidates by search, the answer by the engine, never without
-evidence."""
+"""Questions, typed or spoken, answered from the store: the engine answers, never without evidence."""
 
 import asyncio
 import re
@@ -27,8 +26,7 @@ class Answering:
         return question_in(heard, self._wake_phrase)
 
     async def answer(self, question: str, before_ns: int = 2**63 - 1) -> AsyncGenerator[str | list[Line]]:
-        """Answer from what was captured before `before_ns` (UTC ns): pieces of text, then the lines that it stands
-        on."""
+        """Answer from what was captured before `before_ns` (UTC ns): pieces of text, then the lines behind it."""
         found = await asyncio.to_thread(self._library.candidates, content(question), _CANDIDATES)
         lines = {line.id: line for line in found if line.captured_at < before_ns and not self.question_in(line.text)}
         passages = tuple(Passage(line.id, line.text, line.captured_at) for line in lines.values())

@@ -1,5 +1,4 @@
-"""The HTTP interface: state, events, search, questions, media, export, the page. docs/api.md describes it for its
-users."""
+"""The HTTP interface: state, events, search, questions, media, export, the page. See docs/api.md."""
 
 import asyncio
 import json

@@ -1,9 +1,8 @@
 """Which job next: answers before notes before drafts before summaries; fair between streams; bounded. Pure.
 
-Notes are never shed: what has no room here stays in the jobs table and is offered again. Summaries have a bound, and
-the
-oldest gives way. Of one stream one note is made at a time, so that they are folded in order. A draft is only worth
-its newest state, so each utterance has at most one.
+Notes are never shed: what has no room here stays in the jobs table and is offered again. Summaries have a
+bound, and the oldest gives way. Of one stream one note is made at a time, so that they are folded in order. A
+draft is only worth its newest state, so each utterance has at most one.
 """
 
 from collections import deque

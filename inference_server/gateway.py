@@ -223,8 +223,7 @@ class Gateway:
         self.ledgers.touch(stream, fresh[-1][0].captured_at)
 
     async def _pass_on(self, socket: WebSocket, stream: str, cursor: str) -> None:
-        """Notes of this device as they form, and what is shed. A device too slow for it misses some; that is no
-        loss."""
+        """This device's notes, and what is shed. A device too slow for it misses some; that is no loss."""
         while True:
             async with aclosing(self.hub.events(cursor)) as events:
                 async for event in events:

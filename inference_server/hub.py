@@ -1,9 +1,7 @@
-"""Publish and subscribe for live viewers. Bounded for each: a viewer that does not keep up is cut off, never waited
-for.
+"""Publish and subscribe for live viewers. A viewer that does not keep up is cut off, never waited for.
 
-Every event has a number; a viewer that comes back names the last one it saw and gets what followed, or is told to
-take the
-snapshot again. Use from the event loop's thread only.
+Every event has a number; a viewer that comes back names the last one it saw and gets what followed, or is told
+to take the snapshot again. Use from the event loop's thread only.
 """
 
 import asyncio

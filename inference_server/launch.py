@@ -23,14 +23,19 @@ class LaunchError(Exception):
     """A process did not do what was expected; the message says which and why."""
 
 
-@asynccontextmanager
-async def server(data_dir: Path, *arguments: str, port: int = 0) -> AsyncIterator[str]:
-    """A server process; yields the page's URL, which ends with a slash. Raises LaunchError."""
-    process = await asyncio.create_subprocess_exec(
+async def start_server(data_dir: Path, port: int, *arguments: str) -> asyncio.subprocess.Process:
+    """A server process; its stdout, a pipe, says where it listens once it does. End it with `end`."""
+    return await asyncio.create_subprocess_exec(
         *_python("inference_server", "serve", "--port", str(port), "--data-dir", str(data_dir), *arguments),
         stdout=asyncio.subprocess.PIPE,
         env={key: value for key, value in os.environ.items() if key != "FIELDNOTE_TOKEN"},
     )
+
+
+@asynccontextmanager
+async def server(data_dir: Path, *arguments: str, port: int = 0) -> AsyncIterator[str]:
+    """A server process; yields the page's URL, which ends with a slash. Raises LaunchError."""
+    process = await start_server(data_dir, port, *arguments)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_START_S):

@@ -1,8 +1,7 @@
 """The account of every second of a stream: noted, silence, gap (with its reason) or pending.
 
 Pure: spans of stream positions in, totals and a day's strip out. Where spans overlap, a gap wins: what was lost
-inside an
-utterance was not noted. Positions that nothing accounts for are pending.
+inside an utterance was not noted. Positions that nothing accounts for are pending.
 """
 
 from collections.abc import Iterable

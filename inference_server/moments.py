@@ -1,5 +1,4 @@
-"""An utterance with the frames seen around it: the unit that is noted. Which frames belong, and which seen text is
-new."""
+"""An utterance with the frames seen around it: which frames belong, and which seen text is new."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -43,9 +42,8 @@ def frame_span(first_sample: int, end_sample: int, before_s: float, after_s: flo
 def new_lines(seen: Sequence[str], recent: Iterable[str]) -> tuple[str, ...]:
     """The lines of `seen` that say something that none of the `recent` lines said, each once.
 
-    Readers waver between frames, so two lines are the same when three quarters of their character trigrams agree.
-    Another
-    number is another thing, however alike the rest: platform 9 is not platform 10.
+    Readers waver between frames, so two lines are the same when three quarters of their character trigrams
+    agree. Another number is another thing, however alike the rest: platform 9 is not platform 10.
     """
     known = [_print_of(line) for line in recent]
     fresh = []

@@ -1,5 +1,4 @@
-"""Opus packets to one playable Ogg file, bit for bit the packets that came (RFC 3533, RFC 7845). Nothing is encoded
-again."""
+"""Opus packets to one playable Ogg file, bit for bit the packets that came (RFC 3533, RFC 7845)."""
 
 import struct
 from collections.abc import Iterable, Sequence

@@ -1,5 +1,4 @@
-"""Which devices are connected and how they are; nothing here outlives the process. Use from the event loop's thread
-only."""
+"""Which devices are connected and how they are; nothing here outlives the process. For the loop's thread."""
 
 import time
 from collections.abc import Awaitable, Callable

@@ -1,8 +1,7 @@
 """Reads the text in frames, each once, in order of capture, beside the speech and never before it.
 
-Bounded: of the frames that wait, the newest `limits.read_frames` are kept and older ones shed. While notes are so far
-behind
-that frames give way, nothing is read.
+Bounded: of the frames that wait, the newest `limits.read_frames` are kept and older ones shed. While notes are
+so far behind that frames give way, nothing is read.
 """
 
 import asyncio

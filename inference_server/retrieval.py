@@ -1,5 +1,4 @@
-"""Which stored lines support an answer. Pure: a question and candidate passages in, the supporting ones out, best
-first."""
+"""Which stored lines support an answer. Pure: question and passages in, the supporting ones out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ class Support:
 def supporting(question: str, passages: Sequence[Passage]) -> tuple[Support, ...]:
     """The passages that stand for an answer, best first, at most three; none if nothing supports one.
 
-    A passage supports when it holds at least `SUPPORT` of the question's content words. Of two that cover the same,
-    the one
-    with more of other content says more; then the newer one.
+    A passage supports when it holds at least `SUPPORT` of the question's content words. Of two that cover the
+    same, the one with more of other content says more; then the newer one.
     """
     asked = set(content(question))
     if not asked:

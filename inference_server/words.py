@@ -1,5 +1,4 @@
-"""Words of content: what retrieval, topics and headings compare. Latin words are stemmed lightly, CJK text is cut
-into bigrams."""
+"""Words of content: what retrieval and headings compare. Latin words are stemmed, CJK text is cut into bigrams."""
 
 import re
 from functools import lru_cache

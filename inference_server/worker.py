@@ -59,6 +59,7 @@ class Worker:
         self._more = True  # the table may hold jobs that are not known here
         self._wake = asyncio.Condition()
         self._drafting = 0
+        self._drafts_rest_until = 0.0
         self._draft_due: dict[str, float] = {}  # when an utterance may have its next one
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._drafts: dict[str, views.Json] = {}  # the words of utterances still being spoken
@@ -95,7 +96,8 @@ class Worker:
         """
         key, now = f"{stream}/{utterance}", time.monotonic()
         behind = self._dispatch.waiting("note") > 0
-        if not self._notes.drafts or behind or (now < self._draft_due.get(key, 0.0) and not pause):
+        soon = now < max(self._drafts_rest_until, self._draft_due.get(key, 0.0))
+        if not self._notes.drafts or behind or (soon and not pause):
             return
         self._draft_due[key] = now + self._notes.draft_every_s
         self._dispatch.offer(Job("ahead" if pause else "draft", stream, utterance))
@@ -242,9 +244,8 @@ class Worker:
             return  # what cannot be decoded yet is judged when the utterance is complete
         finally:
             self._drafting -= job.kind == "draft"
-            if key in self._draft_due:  # long utterances take longer: drafts get a third of the time at most
-                took_s = time.monotonic() - begun
-                self._draft_due[key] = max(self._draft_due[key], begun + 3 * took_s)
+            ended = time.monotonic()
+            self._drafts_rest_until = ended + 2 * (ended - begun)  # all streams' drafts: a third of the time at most
 
     def _publish_draft(self, utterance: Utterance, text: str) -> None:
         moment = utterance.moment

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from inference_server.dispatch import Dispatch, Job, Kind, shedding
 
-KINDS: tuple[Kind, ...] = ("answer", "note", "draft", "summary")
+KINDS: tuple[Kind, ...] = ("answer", "note", "ahead", "draft", "summary")
 
 
 def dispatch(notes: int = 100, answers: int = 100, summaries: int = 100) -> Dispatch:
@@ -52,7 +52,7 @@ def test_of_one_stream_and_kind_jobs_keep_their_order(offered: list[Job]) -> Non
 
 
 @given(st.lists(jobs, unique=True))
-def test_answers_go_before_notes_before_drafts_before_summaries(offered: list[Job]) -> None:
+def test_answers_go_before_notes_before_words_ahead_before_drafts_before_summaries(offered: list[Job]) -> None:
     d = dispatch()
     for job in offered:
         d.offer(job)

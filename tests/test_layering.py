@@ -1,5 +1,4 @@
-"""The dependency direction of docs/design: inference_server -> agent, and inside each package app -> shells ->
-cores."""
+"""The dependency direction: inference_server -> agent, and inside each package app -> shells -> cores."""
 
 import ast
 import subprocess

@@ -1,5 +1,4 @@
-"""Where samples and pictures come from: a live device or a file. Each source is an iterator of events, read by one
-thread."""
+"""Where samples and pictures come from: a live device or a file, as events that one thread reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,8 +44,7 @@ Event = Samples | Picture | Lost
 
 
 class Source(Protocol):
-    """Yields events in capture order until the media end or `close` is called from another thread. Raises
-    DeviceError."""
+    """Yields events in capture order until the media end or another thread calls `close`. Raises DeviceError."""
 
     def events(self) -> Iterator[Event]:
         """The events, once."""

@@ -1,9 +1,8 @@
 """The camera: an OpenCV device index, or an RTSP/MJPEG URL of a glasses or IP camera.
 
-One thread grabs every picture, so that the newest is never a stale one from the driver's buffer, and decodes only those
-that are asked for. Only the newest decoded picture is kept. A camera that goes away is reopened; its absence loses
-pictures,
-never sound.
+One thread grabs every picture, so that the newest is never a stale one from the driver's buffer, and decodes
+only those that are asked for. Only the newest decoded picture is kept. A camera that goes away is reopened; its
+absence loses pictures, never sound.
 """
 
 import logging

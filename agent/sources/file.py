@@ -1,5 +1,4 @@
-"""Recordings as a source: an audio file, a video with its frames, a folder of images; in real time or as fast as it
-goes.
+"""Recordings as a source: an audio file, a video with its frames, a folder of images; in real time or faster.
 
 Time is the media's own: sample n was captured n/16000 s after the start, whatever the speed.
 """
@@ -32,8 +31,7 @@ class TimedImage:
 
 
 class FileSource:
-    """An audio (or video) file, with the pictures of a folder or a video beside it. `fast`: do not wait for the
-    clock."""
+    """An audio (or video) file, with the pictures of a folder or a video beside it. `fast`: no waiting."""
 
     def __init__(self, audio: Path, frames: Path | None, fast: bool, frames_hz: float) -> None:
         check_media(audio)
@@ -139,8 +137,7 @@ def _container_audio(path: Path) -> Iterator[av.AudioFrame]:
 
 
 def read_images(path: Path, hz: float) -> Iterator[TimedImage]:
-    """The pictures of a video, at most `hz` a second, or of a folder in name order, `hz` a second. Raises
-    DeviceError."""
+    """The pictures of a video, at most `hz` a second, or of a folder in name order. Raises DeviceError."""
     yield from _folder_images(path, hz) if path.is_dir() else _video_images(path, hz)
 
 

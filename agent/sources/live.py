@@ -1,5 +1,4 @@
-"""The live source: a microphone, with a camera beside it. A microphone that goes away is reopened; the absence is a
-`Lost`."""
+"""The live source: a microphone, with a camera beside it. A microphone that is gone is reopened; that time is lost."""
 
 import logging
 import threading

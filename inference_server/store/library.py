@@ -146,8 +146,7 @@ class Library:
         return self._matching(list(dict.fromkeys(words))[:_MOST_WORDS], "OR", "bm25(search)", limit)
 
     def _matching(self, words: list[str], joint: str, order: str, limit: int) -> list[Line]:
-        """Long words by the trigram index; short ones by reading through, and only where there is no long one to
-        start from."""
+        """Long words by the trigram index; short ones by reading through, if there is no long one to start from."""
         terms = ['"' + word.replace('"', '""') + '"' for word in words if len(word) >= _TRIGRAM]
         short = [word for word in words if len(word) < _TRIGRAM]
         parameters: dict[str, str | int] = {"limit": limit, "query": f" {joint} ".join(terms)}

@@ -1,5 +1,4 @@
-"""The embedded engine: speech recognition, text in frames, extractive notes and quoted answers. Small models, no
-invention."""
+"""The embedded engine: speech recognition, text in frames, extractive notes, quoted answers. Nothing is invented."""
 
 import asyncio
 import threading
@@ -80,8 +79,7 @@ class Cascade:
             yield Noted(judgement.outcome, reason=judgement.reason)
 
     async def _hear(self, audio: Pcm) -> Heard:
-        """Recognise `audio`, or recall it. What has begun is finished even if this call is cancelled: it may serve
-        later."""
+        """Recognise `audio`, or recall it. What has begun is finished even if this call is cancelled."""
         known = await asyncio.to_thread(self._recollection.find, audio)
         if known is not None:
             with suppress(EngineError):

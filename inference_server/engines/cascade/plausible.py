@@ -1,9 +1,7 @@
-"""Whether recognised words can have been said. Small recognisers invent words over noise; none of those may become a
-note.
+"""Whether recognised words can have been said. Small recognisers invent words over noise: no note may come of it.
 
-Three witnesses must agree: the agent's detector opened the utterance, the server's detector heard speech in it, and
-the words
-fit the length of that speech. Pure.
+Three witnesses must agree: the agent's detector opened the utterance, the server's detector heard speech in it,
+and the words fit the length of that speech. Pure.
 """
 
 import re
@@ -45,8 +43,7 @@ class Judgement:
 
 
 def judge(words: str, speech_s: float, duration_s: float) -> Judgement:
-    """Judge the recogniser's `words` (marks removed) over an utterance in which the second detector heard
-    `speech_s`."""
+    """Judge `words` (marks removed) over an utterance in which the second detector heard `speech_s`."""
     if speech_s < LEAST_SPEECH_S:
         return Judgement("silence", "the second detector heard no speech")
     said = tokens(words)

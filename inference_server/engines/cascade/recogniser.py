@@ -34,9 +34,9 @@ class Recogniser(Protocol):
 class Moonshine:
     """The tiny English model inside the moonshine-voice wheel.
 
-    Its built-in cutting by voice activity costs every ninth word on read speech, so it is switched off: utterances
-    come cut
-    already. The same library's detector (Silero), in a second instance that recognises nothing, is the second witness.
+    Its built-in cutting by voice activity costs every ninth word on read speech, so it is switched off:
+    utterances come cut already. The same library's detector (Silero), in a second instance that recognises
+    nothing, is the second witness.
     """
 
     def __init__(self) -> None:
@@ -70,8 +70,7 @@ def _transcribe(transcriber: Any, samples: "np.ndarray[Any, np.dtype[np.float32]
 
 
 class Whisper:
-    """faster-whisper with a local CTranslate2 directory or a name on the model hub, for languages other than
-    English."""
+    """faster-whisper with a local CTranslate2 directory or a name on the model hub: for other languages."""
 
     def __init__(self, model: str, language: str) -> None:
         try:

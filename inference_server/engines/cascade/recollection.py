@@ -1,8 +1,7 @@
 """What was just recognised, kept for a moment: words heard ahead of an utterance's end serve when it ends in silence.
 
-While a person pauses, the words so far are recognised. If the person goes on, nothing is lost; if not, the finished
-utterance
-is the same audio with more silence behind it, and its words are known or nearly so.
+While a person pauses, the words so far are recognised. If the person goes on, nothing is lost; if not, the
+finished utterance is the same audio with more silence behind it, and its words are known or nearly so.
 """
 
 from collections import deque
@@ -39,8 +38,7 @@ class Recollection:
         self._recent.append(_Recognition(len(audio), _digest(audio), heard))
 
     def find(self, audio: Pcm) -> "Future[Heard] | None":
-        """What was recognised of the beginning of `audio`, if nothing is said in the rest; the longest such
-        beginning."""
+        """What was recognised of the longest known beginning of `audio`, if nothing is said in the rest."""
         for known in sorted(self._recent.copy(), key=lambda known: -known.n_samples):
             if known.n_samples <= len(audio) and known.digest == _digest(audio[: known.n_samples]):
                 return known.heard if _silent_from(audio, known.n_samples - _QUIET_BEFORE) else None

@@ -15,8 +15,7 @@ _COMES_BACK = 2  # notes in which a word must occur
 
 
 def title(notes: Sequence[str]) -> str:
-    """A heading of a few words for these notes, oldest first; "" while nothing comes back often enough to stand for
-    them."""
+    """A heading of a few words for these notes, oldest first; "" while nothing comes back often enough."""
     weights: Counter[str] = Counter()
     spelled: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for note in notes:
