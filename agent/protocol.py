@@ -40,9 +40,9 @@ MAX_PACKET_BYTES: Final = 1275  # RFC 6716 section 3.2.1
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 UtcNs = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-StreamId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+StreamId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 ShortText = Annotated[str, msgspec.Meta(max_length=200)]
-CodecName = Annotated[str, msgspec.Meta(pattern=r"^(opus|pcm)$")]
+CodecName = Annotated[str, msgspec.Meta(pattern=r"^(opus|pcm)\Z")]
 
 
 class ProtocolError(Exception):
@@ -94,12 +94,16 @@ class Audio(Message, frozen=True, tag="audio"):
 
 
 class UtteranceEnd(Message, frozen=True, tag="utterance-end"):
-    """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest or flush."""
+    """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest or flush.
+
+    In its last `silent` samples nothing was said any more: words recognised before them are all of its words.
+    """
 
     seq: Seq
     end_sample: Position
     captured_at: UtcNs  # of `end_sample`
     reason: ShortText
+    silent: Position = 0
 
 
 class Frame(Message, frozen=True, tag="frame"):
@@ -156,7 +160,7 @@ class Note(Message, frozen=True, tag="note"):
 class Control(Message, frozen=True, tag="control"):
     """Someone asks the device to pause or to resume."""
 
-    action: Annotated[str, msgspec.Meta(pattern=r"^(pause|resume)$")]
+    action: Annotated[str, msgspec.Meta(pattern=r"^(pause|resume)\Z")]
 
 
 class SlowDown(Message, frozen=True, tag="slow_down"):

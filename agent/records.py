@@ -113,7 +113,7 @@ class Recorder:
                     seq=self._number(), first_sample=sample, captured_at=self.timeline.utc_ns(sample)
                 )
                 return [*records, (start, b"")]
-            case SpeechEnded(sample, reason):  # pragma: no branch
+            case SpeechEnded(sample, reason, silent):  # pragma: no branch
                 assert self._open is not None
                 records = self._chunks(self._open, sample) + self._tail(self._open, sample)
                 self._open = None
@@ -124,6 +124,7 @@ class Recorder:
                     end_sample=sample,
                     captured_at=self.timeline.utc_ns(sample),
                     reason=reason,
+                    silent=silent,
                 )
                 return [*records, (end, b"")]
 

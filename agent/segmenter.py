@@ -27,10 +27,14 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """The utterance is complete; `sample` is one past its last sample. `reason`: pause, longest or flush."""
+    """The utterance is complete; `sample` is one past its last sample. `reason`: pause, longest or flush.
+
+    In its last `silent` samples nothing was said any more.
+    """
 
     sample: int
     reason: str
+    silent: int = 0
 
 
 Boundary = SpeechStarted | SpeechEnded
@@ -127,8 +131,9 @@ class Segmenter:
         return n_samples(config.hangover_s + (late_s - config.hangover_s) * min(1.0, max(0.0, hurry)))
 
     def _end(self, sample: int, reason: str) -> SpeechEnded:
+        silent = max(0, sample - max(self._last_voiced, self._start or 0))
         self._start, self._previous_end = None, sample
-        return SpeechEnded(sample, reason)
+        return SpeechEnded(sample, reason, silent)
 
     def _best_cut(self) -> int:
         """The middle of the longest recent pause; without any pause, of the least speech-like window."""

@@ -35,7 +35,9 @@ class Dispatch:
     _queues: dict[Kind, dict[str, deque[Job]]] = field(default_factory=lambda: {kind: {} for kind in _ORDER})
     _served: dict[str, int] = field(default_factory=dict)  # stream -> turn at which it was last served
     _turn: int = 0
-    _noting: set[str] = field(default_factory=set)  # streams of which a note is being made
+    _busy: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # what may run once a stream: a note, a draft of either kind
 
     def offer(self, job: Job) -> bool:
         """Queue a job; False if there is no room for it now."""
@@ -78,21 +80,25 @@ class Dispatch:
             waiting = [
                 (self._served.get(stream, 0), stream)
                 for stream, queue in self._queues[kind].items()
-                if queue and not (kind == "note" and stream in self._noting)
+                if queue and (_once(kind), stream) not in self._busy
             ]
             if waiting:
                 _, stream = min(waiting)
                 self._turn += 1
                 self._served[stream] = self._turn
-                if kind == "note":
-                    self._noting.add(stream)
+                if kind in ("note", "draft", "ahead"):
+                    self._busy.add((_once(kind), stream))
                 return self._queues[kind][stream].popleft()
         return None
 
     def done(self, job: Job) -> None:
         """A job that `next` gave has ended."""
-        if job.kind == "note":
-            self._noting.discard(job.stream)
+        self._busy.discard((_once(job.kind), job.stream))
+
+
+def _once(kind: Kind) -> str:
+    """Drafts and looks ahead are the same work: side by side they would only slow each other down."""
+    return "draft" if kind == "ahead" else kind
 
 
 def shedding(notes_waiting: int, shed_summaries_at: int, shed_frames_at: int) -> Literal["", "summaries", "frames"]:

@@ -62,7 +62,7 @@ async def _engine(config: ServerConfig) -> Finding:
         begun = time.monotonic()
         await engine.warm_up()
         loaded_s = time.monotonic() - begun
-        async for piece in engine.note(np.zeros(16_000, np.int16), final=True):
+        async for piece in engine.note(np.zeros(16_000, np.int16), 16_000):
             if isinstance(piece, Noted) and piece.outcome != "silence":
                 return Finding("engine", False, f"hears {piece.outcome} in a second of silence: report this")
         text = f"{engine.capabilities.name}, {engine.capabilities.parallel} side by side, loads in {loaded_s:.1f} s"

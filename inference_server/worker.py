@@ -187,7 +187,7 @@ class Worker:
             await self._finish(job, utterance, Noted("failed", reason=f"the audio cannot be decoded: {exc}"))
             return
         noted = Noted("failed", reason="the engine gave no result")
-        async with aclosing(self._engine.note(audio, final=True)) as pieces:
+        async with aclosing(self._engine.note(audio, utterance.spoken)) as pieces:
             async for piece in pieces:
                 match piece:
                     case Draft(text):
@@ -236,7 +236,7 @@ class Worker:
             if not so_far.data or key in self._ended:
                 return
             audio = await asyncio.to_thread(decode, so_far.data)
-            async with aclosing(self._engine.note(audio, final=False)) as pieces:
+            async with aclosing(self._engine.note(audio, None)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Draft) and key not in self._ended:
                         self._tell_draft(_draft_view(job.stream, job.seq, so_far.captured_at, piece.text))

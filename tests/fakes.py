@@ -267,10 +267,10 @@ class FakeEngine:
         """What will be heard; a string is noted as it is."""
         self.says[n_packets] = [Noted("noted", heard=r, note=r) if isinstance(r, str) else r for r in results]
 
-    async def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
+    async def note(self, audio: Pcm, spoken: int | None) -> AsyncGenerator[Draft | Noted]:
         """One draft; a final one ends with what was said."""
         n_packets = len(audio) // PACKET_SAMPLES + 1
-        if not final:
+        if spoken is None:
             self.drafted.append(n_packets)
             yield Draft(f"{len(audio)} samples so far")
             return

@@ -39,7 +39,7 @@ def reading() -> Pcm:
 
 def pieces(engine: Cascade, audio: Pcm, final: bool = True) -> list[Draft | Noted]:
     async def listening() -> list[Draft | Noted]:
-        async with aclosing(engine.note(audio, final)) as noting:
+        async with aclosing(engine.note(audio, len(audio) if final else None)) as noting:
             return [piece async for piece in noting]
 
     return asyncio.run(listening())

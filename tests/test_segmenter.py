@@ -214,7 +214,7 @@ def test_a_stream_that_stops_while_someone_speaks_ends_the_utterance_there() -> 
     for _ in range(50):
         segmenter.push(0.9, WINDOW)
     assert segmenter.speaking
-    assert segmenter.flush() == (SpeechEnded(50 * WINDOW, "flush"),)
+    assert segmenter.flush() == (SpeechEnded(50 * WINDOW, "flush", silent=0),)
     assert not segmenter.speaking
     assert segmenter.flush() == ()
 

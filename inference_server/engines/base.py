@@ -71,10 +71,11 @@ class Engine(Protocol):
 
     capabilities: Capabilities
 
-    def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
+    def note(self, audio: Pcm, spoken: int | None) -> AsyncGenerator[Draft | Noted]:
         """What is heard in `audio`, (n_samples,) int16 at 16 kHz: one utterance.
 
-        `final` False: the person is still speaking; drafts only. True: ends with `Noted`.
+        `spoken` None: the person is still speaking; drafts only. Else it is complete and nothing is said behind its
+        first `spoken` samples; ends with `Noted`.
         """
         ...
 

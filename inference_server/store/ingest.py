@@ -122,6 +122,7 @@ class Ingest:
                 ended_at=end.captured_at,
                 received_at=time.time_ns(),
                 reason=end.reason,
+                silent=end.silent,
                 codec=codec,
                 audio=name,
             )

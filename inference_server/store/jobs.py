@@ -56,6 +56,7 @@ class Utterance:
     received_at: int
     audio: str
     heard: str
+    spoken: int  # samples from its start behind which nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,15 @@ class Jobs:
             )
             seen = tuple(SeenFrame(frame.seq, frame.sample, frame.seen) for frame in around)
         moment = Moment(stream, utterance, row.first_sample, row.end_sample, seen)
-        return Utterance(moment, row.captured_at, row.ended_at, row.received_at, row.audio, row.heard)
+        return Utterance(
+            moment,
+            row.captured_at,
+            row.ended_at,
+            row.received_at,
+            row.audio,
+            row.heard,
+            row.end_sample - row.first_sample - row.silent,
+        )
 
     def finish(self, job: Job, outcome: Outcome) -> tuple[Line, Topic] | None:
         """Write a note job's outcome, once; returns the line with its topic if it was noted."""

@@ -51,6 +51,7 @@ utterances = Table(
     Column("ended_at", BigInteger),
     Column("received_at", BigInteger),  # when its end reached this server
     Column("reason", Text, nullable=False, server_default=""),
+    Column("silent", BigInteger, nullable=False, server_default="0"),  # its last samples, without speech
     Column("codec", Text, nullable=False, server_default=""),
     Column("audio", Text),  # file below the media directory
     # The outcome, once there is one: see the vocabulary in docs.

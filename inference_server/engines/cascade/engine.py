@@ -63,13 +63,13 @@ class Cascade:
         recogniser: Recogniser = self._local.recogniser
         return recogniser
 
-    async def note(self, audio: Pcm, final: bool) -> AsyncGenerator[Draft | Noted]:
+    async def note(self, audio: Pcm, spoken: int | None) -> AsyncGenerator[Draft | Noted]:
         """Recognise all of `audio`; a note only of what can have been said."""
-        heard = await self._hear(audio)
+        heard = await self._hear(audio, len(audio) if spoken is None else spoken)
         words = cleaning.without_marks(heard.words)
         judgement = judge(words, heard.speech_s, seconds(len(audio)))
         note = cleaning.clean(words) if judgement.outcome == "noted" else ""
-        if not final:
+        if spoken is None:
             yield Draft(note.removesuffix("."))
         elif note:
             yield Noted("noted", heard=words, note=note, todo=cleaning.is_todo(note))
@@ -78,9 +78,9 @@ class Cascade:
         else:
             yield Noted(judgement.outcome, reason=judgement.reason)
 
-    async def _hear(self, audio: Pcm) -> Heard:
+    async def _hear(self, audio: Pcm, spoken: int) -> Heard:
         """Recognise `audio`, or recall it. What has begun is finished even if this call is cancelled."""
-        known = await asyncio.to_thread(self._recollection.find, audio)
+        known = await asyncio.to_thread(self._recollection.find, audio, spoken)
         if known is not None:
             with suppress(EngineError):
                 return await asyncio.shield(asyncio.wrap_future(known))
