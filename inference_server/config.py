@@ -57,7 +57,7 @@ class Limits(Section, frozen=True):
 
     receive_records: Count = 256  # per device: received and not yet on disk; then the socket waits
     commit_records: Count = 128  # written and acknowledged together at most
-    read_frames: Count = 32  # frames waiting to be read; the oldest is shed
+    read_frames: Count = 600  # frames waiting to be read, on disk; the oldest is shed
     summaries: Count = 32  # waiting; the oldest is shed
     shed_summaries_at: Count = 4  # notes waiting: from here summaries are shed ...
     shed_frames_at: Count = 12  # ... and from here frames are no longer read
