@@ -106,7 +106,9 @@ async def hour(directory: Path, scratch: Path) -> None:
         directory = scratch / f"hour{name.replace(' ', '-')}"
         async with launch.server(directory / "server") as url, relay(url, count) as relayed:
             sent = await launch.agent(relayed, directory / "agent", "--audio", str(speech), "--fast", *arguments)
-        print(f"an hour of continuous speech{name}: {count.n_bytes / 1e6:.1f} MB, {sent['frames']} pictures", flush=True)
+        print(
+            f"an hour of continuous speech{name}: {count.n_bytes / 1e6:.1f} MB, {sent['frames']} pictures", flush=True
+        )
 
 
 async def run(directory: Path, scratch: Path, seconds: float) -> None:

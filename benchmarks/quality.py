@@ -96,7 +96,9 @@ async def word_errors(directory: Path, scratch: Path, gap_s: float) -> None:
         print(f"{speaker:<16}{n:>7}{by_clip / n:>9.1%}{by_path / n:>9.1%}   {len(made)}", flush=True)
         total = {"words": total["words"] + n, "alone": total["alone"] + by_clip, "path": total["path"] + by_path}
     rates = [total[key] / total["words"] for key in ("alone", "path")]
-    print(f"{'all':<16}{total['words']:>7}{rates[0]:>9.1%}{rates[1]:>9.1%}   difference {100 * (rates[1] - rates[0]):+.1f} points\n")
+    print(
+        f"{'all':<16}{total['words']:>7}{rates[0]:>9.1%}{rates[1]:>9.1%}   difference {100 * (rates[1] - rates[0]):+.1f} points\n"
+    )
 
 
 def _in_a_row(pieces: Iterable[Pcm], gap_s: float) -> Pcm:
@@ -121,7 +123,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--media", type=Path, default=media.default_dir(), help="the recordings (default: %(default)s)")
-    parser.add_argument("--gap", type=float, default=0.0, metavar="SECONDS", help="silence added between the clips (default 0)")
+    parser.add_argument(
+        "--gap", type=float, default=0.0, metavar="SECONDS", help="silence added between the clips (default 0)"
+    )
     parser.add_argument("--only", choices=("words", "false"), help="one part alone")
     args = parser.parse_args()
     print(machine.line())

@@ -108,9 +108,7 @@ async def fast(directory: Path, scratch: Path, seconds: float) -> None:
     frames = pictures(scratch / "pictures-long", round(seconds))
     async with launch.server(scratch / "server-long") as url:
         begun = time.monotonic()
-        sent = await launch.agent(
-            url, scratch / "agent-long", "--audio", str(audio), "--frames", str(frames), "--fast"
-        )
+        sent = await launch.agent(url, scratch / "agent-long", "--audio", str(audio), "--frames", str(frames), "--fast")
         handed_over_s = time.monotonic() - begun
         ledgers = await launch.settled(url, 600)
         took_s = time.monotonic() - begun

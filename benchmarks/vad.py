@@ -248,9 +248,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vad", description=__doc__.split("\n")[0])
     parser.add_argument("--media", type=Path, default=media.default_dir(), help="recordings (%(default)s)")
     parser.add_argument("--config", type=Path, help="an agent.toml to measure instead of the defaults")
-    parser.add_argument(
-        "--silero", type=Path, default=installed_silero(), help="Silero's ONNX file (%(default)s)"
-    )
+    parser.add_argument("--silero", type=Path, default=installed_silero(), help="Silero's ONNX file (%(default)s)")
     arguments = parser.parse_args()
     if not (arguments.media / "vad").is_dir():
         parser.error(f"{arguments.media} has no vad/: name the recordings with --media or $FIELDNOTE_MEDIA")

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from inference_server import views
 from inference_server.engines.base import Answered, Engine, Passage
 from inference_server.notes import Line
 from inference_server.store.library import Library
@@ -20,6 +21,11 @@ class Answering:
         self._engine = engine
         self._library = library
         self._wake_phrase = wake_phrase
+
+    async def evidence(self, lines: Sequence[Line]) -> list[views.Json]:
+        """Lines that an answer stands on, as viewers see them."""
+        devices = await asyncio.to_thread(self._library.device_names)
+        return [views.evidence(line, devices.get(line.stream, "")) for line in lines]
 
     def question_in(self, heard: str) -> str:
         """The question that an utterance asks of us; "" if it asks none."""

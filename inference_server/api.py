@@ -201,7 +201,6 @@ def _asking(app: FastAPI, s: Services) -> None:
 
 async def _answer(s: Services, question: str) -> AsyncIterator[str]:
     async with s.questions, aclosing(s.answering.answer(question)) as pieces:
-        devices = {device.stream: device.device for device in await asyncio.to_thread(s.library.devices)}
         answered = False
         try:
             async for piece in pieces:
@@ -209,8 +208,7 @@ async def _answer(s: Services, question: str) -> AsyncIterator[str]:
                     yield _dump({"type": "piece", "text": piece}) + "\n"
                 else:
                     answered = bool(piece)
-                    items = [views.evidence(line, devices.get(line.stream, "")) for line in piece]
-                    yield _dump({"type": "evidence", "items": items}) + "\n"
+                    yield _dump({"type": "evidence", "items": await s.answering.evidence(piece)}) + "\n"
         except EngineError as exc:
             yield _dump({"type": "piece", "text": f"No answer could be made: {exc}"}) + "\n"
         yield _dump({"type": "done", "answered": answered}) + "\n"

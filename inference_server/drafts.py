@@ -33,9 +33,12 @@ class Drafts:
         """A draft took this long: rest accordingly."""
         self._rest_until = ended + (_SHARE - 1) * (ended - begun)
 
-    def show(self, key: str, draft: dict[str, Any]) -> bool:
-        """Whether viewers should be told `draft`: it says something, something new, and the note is not there yet."""
-        if key in self._ended or not draft["text"] or self._shown.get(key) == draft:
+    def show(self, key: str, draft: dict[str, Any], noting: bool) -> bool:
+        """Whether viewers should be told `draft`: it says something, and something new.
+
+        `noting`: it is the note itself, as it forms. Other drafts come too late once the utterance has ended.
+        """
+        if (key in self._ended and not noting) or not draft["text"] or self._shown.get(key) == draft:
             return False
         self._shown[key] = draft
         return True

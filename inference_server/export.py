@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 
 from inference_server import views
+from inference_server.moments import ExportedMoment
 from inference_server.notes import markdown
-from inference_server.store.library import ExportedMoment, Library
+from inference_server.store.library import Library
 
 FORMATS = {
     "jsonl": "application/x-ndjson",

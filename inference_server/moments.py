@@ -34,6 +34,26 @@ class Moment:
         return None if nearest is None else nearest.seq
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedMoment:
+    """One moment with everything known about it, as exports write it."""
+
+    stream: str
+    utterance: int
+    captured_at: int
+    first_sample: int
+    end_sample: int
+    outcome: str
+    outcome_reason: str
+    heard: str
+    note: str
+    seen: tuple[str, ...]
+    frames: tuple[str, ...]
+    audio: str
+    engine: str
+    latency_ms: int | None
+
+
 def frame_span(first_sample: int, end_sample: int, before_s: float, after_s: float) -> tuple[int, int]:
     """Positions [from, until) within which a frame belongs to the utterance."""
     return max(0, first_sample - n_samples(before_s)), end_sample + n_samples(after_s)

@@ -40,19 +40,20 @@ class Snapshots:
         days = self._library.days()
         day = day or (days[-1] if days else day_of(time.time_ns()))
         devices = self._library.devices()
+        names = {device.stream: device.device for device in devices}
         ledgers = [day_view(self._library, device, day) for device in devices]
         return {
             "day": day,
             "days": sorted({*days, day}),
             "topics": [views.topic_with_lines(topic) for topic in self._library.topics(day)],
             "ledger": [ledger for ledger in ledgers if ledger["total_s"]],
-            "answers": [self._answer(answer) for answer in self._library.answers(day)],
+            "answers": [self._answer(answer, names) for answer in self._library.answers(day)],
             "_devices": devices,
         }
 
-    def _answer(self, answer: Answer) -> views.Json:
+    def _answer(self, answer: Answer, devices: dict[str, str]) -> views.Json:
         found = (self._library.line(*_key(id_)) for id_ in answer.evidence)
-        items = [views.evidence(line, "") for line in found if line is not None]
+        items = [views.evidence(line, devices.get(line.stream, "")) for line in found if line is not None]
         return views.answer(
             answer.stream, answer.utterance, answer.captured_at, answer.question, answer.text, items, True
         )

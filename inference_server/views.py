@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from inference_server.ledger import Account, end_ns
+from inference_server.moments import ExportedMoment
 from inference_server.notes import Line, Topic
-from inference_server.store.library import ExportedMoment
 
 Json = dict[str, Any]
 

@@ -7,7 +7,6 @@ import asyncio
 import io
 import logging
 import time
-from collections import OrderedDict
 from contextlib import aclosing
 
 import soundfile
@@ -18,6 +17,7 @@ from inference_server import views
 from inference_server.answering import Answering
 from inference_server.config import Limits, Notes
 from inference_server.dispatch import Dispatch, Job, shedding
+from inference_server.drafts import Drafts
 from inference_server.engines.base import Draft, Engine, EngineError, Noted, Summarised
 from inference_server.hub import Hub
 from inference_server.ledgers import Ledgers
@@ -30,7 +30,6 @@ from inference_server.store.media import Media
 
 logger = logging.getLogger(__name__)
 _REFILL = 256  # jobs taken from the table at a time
-_ENDED = 256  # utterances remembered as ended, so that no late draft follows a note
 
 
 class Worker:
@@ -59,10 +58,7 @@ class Worker:
         self._more = True  # the table may hold jobs that are not known here
         self._wake = asyncio.Condition()
         self._drafting = 0
-        self._drafts_rest_until = 0.0
-        self._draft_due: dict[str, float] = {}  # when an utterance may have its next one
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        self._drafts: dict[str, views.Json] = {}  # the words of utterances still being spoken
+        self._drafts = Drafts(notes.draft_every_s)
         self.shedding = ""
 
     async def run(self) -> None:
@@ -73,12 +69,12 @@ class Worker:
 
     async def utterance_ended(self, stream: str, utterance: int) -> None:
         """A note job was written to the table."""
-        self._remember_ended(f"{stream}/{utterance}")
+        self._drafts.end(f"{stream}/{utterance}")
         await self.wake()
 
     def drafts(self) -> list[views.Json]:
         """The drafts that viewers see now."""
-        return list(self._drafts.values())
+        return self._drafts.shown
 
     async def wake(self) -> None:
         """There may be jobs in the table."""
@@ -94,12 +90,10 @@ class Worker:
 
         `pause`: it may have ended. Then its words are recognised ahead of its end, and the note is there with it.
         """
-        key, now = f"{stream}/{utterance}", time.monotonic()
-        behind = self._dispatch.waiting("note") > 0
-        soon = now < max(self._drafts_rest_until, self._draft_due.get(key, 0.0))
-        if not self._notes.drafts or behind or (soon and not pause):
+        if not self._notes.drafts or self._dispatch.waiting("note"):
             return
-        self._draft_due[key] = now + self._notes.draft_every_s
+        if not self._drafts.due(f"{stream}/{utterance}", time.monotonic(), pause):
+            return
         self._dispatch.offer(Job("ahead" if pause else "draft", stream, utterance))
         async with self._wake:
             self._wake.notify()
@@ -191,7 +185,7 @@ class Worker:
             async for piece in pieces:
                 match piece:
                     case Draft(text):
-                        self._publish_draft(utterance, text)
+                        self._tell_draft(job.stream, job.seq, utterance.captured_at, text, noting=True)
                     case Noted():
                         noted = piece
         await self._finish(job, utterance, noted)
@@ -216,8 +210,7 @@ class Worker:
         self._metrics.note_s.observe(took_ms / 1000)
         logger.info("utterance %s/%d: %s in %d ms", job.stream[:8], job.seq, noted.outcome, took_ms)
         self._ledgers.touch(job.stream, utterance.captured_at)
-        self._draft_due.pop(f"{job.stream}/{job.seq}", None)
-        self._drafts.pop(f"{job.stream}/{job.seq}", None)
+        self._drafts.forget(f"{job.stream}/{job.seq}")
         if written is None:
             ended = {"stream": job.stream, "utterance": job.seq, "outcome": noted.outcome}
             self._hub.publish("ended", ended)
@@ -229,57 +222,39 @@ class Worker:
         await self.wake()
 
     async def _draft(self, job: Job) -> None:
-        key, begun = f"{job.stream}/{job.seq}", time.monotonic()
+        begun = time.monotonic()
         self._drafting += job.kind == "draft"
         try:
             so_far = await asyncio.to_thread(self._ingest.audio_so_far, job.stream, job.seq)
-            if not so_far.data or key in self._ended:
+            if not so_far.data:
                 return
             audio = await asyncio.to_thread(decode, so_far.data)
             async with aclosing(self._engine.note(audio, None)) as pieces:
                 async for piece in pieces:
-                    if isinstance(piece, Draft) and key not in self._ended:
-                        self._tell_draft(_draft_view(job.stream, job.seq, so_far.captured_at, piece.text))
+                    if isinstance(piece, Draft):
+                        self._tell_draft(job.stream, job.seq, so_far.captured_at, piece.text)
         except soundfile.SoundFileError:
             return  # what cannot be decoded yet is judged when the utterance is complete
         finally:
             self._drafting -= job.kind == "draft"
-            ended = time.monotonic()
-            self._drafts_rest_until = ended + 2 * (ended - begun)  # all streams' drafts: a third of the time at most
+            self._drafts.made(begun, time.monotonic())
 
-    def _publish_draft(self, utterance: Utterance, text: str) -> None:
-        moment = utterance.moment
-        self._tell_draft(_draft_view(moment.stream, moment.utterance, utterance.captured_at, text))
-
-    def _tell_draft(self, draft: views.Json) -> None:
-        key = f"{draft['stream']}/{draft['utterance']}"
-        if draft["text"] and self._drafts.get(key) != draft:
-            self._drafts[key] = draft
+    def _tell_draft(self, stream: str, utterance: int, captured_at: int, text: str, noting: bool = False) -> None:
+        draft = {"stream": stream, "utterance": utterance, "captured_at": views.iso(captured_at), "text": text}
+        if self._drafts.show(f"{stream}/{utterance}", draft, noting):
             self._hub.publish("draft", draft)
-
-    def _remember_ended(self, key: str) -> None:
-        self._ended[key] = None
-        while len(self._ended) > _ENDED:
-            self._ended.popitem(last=False)
 
     async def _answer(self, job: Job) -> None:
         utterance = await asyncio.to_thread(self._jobs.utterance, job.stream, job.seq)
         if utterance is None:
             return
         begun, text = time.monotonic(), ""
-        evidence: list[Line] = []
+        lines: list[Line] = []
+        evidence: list[views.Json] = []
         question = self._answering.question_in(utterance.heard)
 
         def tell(done: bool) -> None:
-            view = views.answer(
-                job.stream,
-                job.seq,
-                utterance.captured_at,
-                question,
-                text,
-                [views.evidence(e, "") for e in evidence],
-                done,
-            )
+            view = views.answer(job.stream, job.seq, utterance.captured_at, question, text, evidence, done)
             self._hub.publish("answer", view)
 
         async with aclosing(self._answering.answer(question, before_ns=utterance.captured_at)) as pieces:
@@ -288,9 +263,9 @@ class Worker:
                     text += piece
                     tell(done=False)
                 else:
-                    evidence = piece
+                    lines, evidence = piece, await self._answering.evidence(piece)
         took_s = time.monotonic() - begun
-        ids = tuple(line.id for line in evidence)
+        ids = tuple(line.id for line in lines)
         finish = self._jobs.finish_answer
         if await asyncio.to_thread(finish, job, utterance.captured_at, question, text, ids, took_s):
             tell(done=True)
@@ -355,7 +330,3 @@ def _line(utterance: Utterance, noted: Noted) -> Line:
         frame=moment.shown_frame,
         audio=True,
     )
-
-
-def _draft_view(stream: str, utterance: int, captured_at: int, text: str) -> views.Json:
-    return {"stream": stream, "utterance": utterance, "captured_at": views.iso(captured_at), "text": text}

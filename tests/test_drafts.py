@@ -33,11 +33,12 @@ def test_all_drafts_together_take_a_third_of_the_time_at_most(asked: list[tuple[
 def test_a_draft_is_shown_once_and_not_after_the_note() -> None:
     drafts = Drafts(every_s=0.5)
     words = {"text": "It was"}
-    assert drafts.show("a", words) and not drafts.show("a", words)
-    assert not drafts.show("a", {"text": ""})
+    assert drafts.show("a", words, noting=False) and not drafts.show("a", words, noting=False)
+    assert not drafts.show("a", {"text": ""}, noting=False)
     assert drafts.shown == [words]
     drafts.end("a")
-    assert not drafts.show("a", {"text": "It was the best"})
+    assert not drafts.show("a", {"text": "It was the best"}, noting=False)
+    assert drafts.show("a", {"text": "It was the best of times"}, noting=True)
     assert not drafts.due("a", 100.0, pause=True)
     drafts.forget("a")
     assert drafts.shown == []

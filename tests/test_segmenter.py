@@ -99,9 +99,7 @@ def test_no_utterance_is_longer_than_the_longest(config: SegmenterConfig, sound:
 
 
 @given(configs, sounds)
-def test_every_voiced_run_longer_than_the_onset_lies_inside_utterances(
-    config: SegmenterConfig, sound: Sound
-) -> None:
+def test_every_voiced_run_longer_than_the_onset_lies_inside_utterances(config: SegmenterConfig, sound: Sound) -> None:
     heard = hear(Segmenter(config), sound)
     found = utterances(heard)
     for start, end in voiced_runs(heard, max(config.onset, config.offset)):
@@ -125,23 +123,17 @@ def test_a_cut_falls_into_a_pause_if_the_search_window_has_one(config: Segmenter
 
 
 @given(configs, sounds)
-def test_an_utterance_ends_in_a_pause_only_after_the_shortest_hangover(
-    config: SegmenterConfig, sound: Sound
-) -> None:
+def test_an_utterance_ends_in_a_pause_only_after_the_shortest_hangover(config: SegmenterConfig, sound: Sound) -> None:
     heard = hear(Segmenter(config), sound)
     for now in heard:
-        if any(
-            isinstance(boundary, SpeechEnded) and boundary.reason == "pause" for boundary in now.boundaries
-        ):
+        if any(isinstance(boundary, SpeechEnded) and boundary.reason == "pause" for boundary in now.boundaries):
             silent_since = now.end - n_samples(min(config.hangover_s, config.hangover_late_s))
             last = windows_within(heard, silent_since, now.end)
             assert all(window.probability < config.offset for window in last)
 
 
 @given(configs, sounds)
-def test_an_utterance_never_starts_before_its_own_onset_and_pre_roll(
-    config: SegmenterConfig, sound: Sound
-) -> None:
+def test_an_utterance_never_starts_before_its_own_onset_and_pre_roll(config: SegmenterConfig, sound: Sound) -> None:
     for now in hear(Segmenter(config), sound):
         match now.boundaries:
             case (SpeechStarted(sample),):
@@ -185,7 +177,14 @@ def length(sound: Sound) -> int:
 
 # Examples. One window is 16 ms; 100 of them are 1.6 s.
 CONFIG = SegmenterConfig(
-    onset=0.5, offset=0.35, onset_s=0.1, preroll_s=0.3, hangover_s=0.5, hangover_late_s=0.5, longest_s=30.0, cut_search_s=5.0
+    onset=0.5,
+    offset=0.35,
+    onset_s=0.1,
+    preroll_s=0.3,
+    hangover_s=0.5,
+    hangover_late_s=0.5,
+    longest_s=30.0,
+    cut_search_s=5.0,
 )
 
 
@@ -204,9 +203,7 @@ def test_a_click_shorter_than_the_onset_starts_nothing() -> None:
 
 
 def test_an_onset_may_stutter() -> None:
-    assert (
-        len(utterances(hear(Segmenter(CONFIG), [(0.9, 4, WINDOW), (0.0, 3, WINDOW), (0.9, 4, WINDOW)]))) == 1
-    )
+    assert len(utterances(hear(Segmenter(CONFIG), [(0.9, 4, WINDOW), (0.0, 3, WINDOW), (0.9, 4, WINDOW)]))) == 1
 
 
 def test_a_stream_that_stops_while_someone_speaks_ends_the_utterance_there() -> None:

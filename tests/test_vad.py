@@ -123,9 +123,7 @@ def test_a_closed_gate_vetoes_the_judge(speech: Pcm) -> None:
 
 
 def test_the_gate_holds_through_a_pause_as_long_as_it_is_told(speech: Pcm) -> None:
-    strict, patient = (
-        probabilities(speech, VadConfig(gate_mode=3, gate_hold_s=hold_s)) for hold_s in (0.0, 30.0)
-    )
+    strict, patient = (probabilities(speech, VadConfig(gate_mode=3, gate_hold_s=hold_s)) for hold_s in (0.0, 30.0))
     assert all(p in (0.0, q) for p, q in zip(strict, patient, strict=True))
     assert strict.count(0.0) > patient.count(0.0)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from inference_server import views
 from inference_server.ledger import Span, account
+from inference_server.moments import ExportedMoment
 from inference_server.notes import Line, Topic
-from inference_server.store.library import ExportedMoment
 
 STREAM = "ab" * 16
 FIELDS = "stream utterance captured_at start_s end_s outcome heard seen note frames audio engine latency_ms"

@@ -12,7 +12,7 @@ from inference_server.app import open_storage
 from inference_server.config import Notes
 from inference_server.engines.base import EngineError, Noted
 from inference_server.ledger import account
-from inference_server.store.library import ExportedMoment
+from inference_server.moments import ExportedMoment
 
 DAY = "2026-11-20"
 

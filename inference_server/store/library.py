@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select,
 
 from agent.audio import SAMPLE_RATE
 from inference_server.ledger import Span, day_bounds_ns, utterance_kind
+from inference_server.moments import ExportedMoment
 from inference_server.notes import Line, Topic, first_title
 from inference_server.session import LONGEST
 from inference_server.store.jobs import compact_index, index, line_of
@@ -61,26 +62,6 @@ class Forgotten:
     topics: list[Topic]
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedMoment:
-    """One moment with everything known about it, as exports write it."""
-
-    stream: str
-    utterance: int
-    captured_at: int
-    first_sample: int
-    end_sample: int
-    outcome: str
-    outcome_reason: str
-    heard: str
-    note: str
-    seen: tuple[str, ...]
-    frames: tuple[str, ...]
-    audio: str
-    engine: str
-    latency_ms: int | None
-
-
 class Library:
     """Everything that is read from the store, and the one way to take something out of it."""
 
@@ -94,6 +75,10 @@ class Library:
         with self._database.read() as db:
             rows = db.execute(select(streams).order_by(streams.c.seen_at.desc()))
             return [Device(row.id, row.device, row.seen_at, row.end) for row in rows]
+
+    def device_names(self) -> dict[str, str]:
+        """The device of each stream."""
+        return {device.stream: device.device for device in self.devices()}
 
     def days(self) -> list[str]:
         """UTC days that have lines, oldest first."""

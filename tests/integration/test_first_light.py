@@ -16,7 +16,21 @@ import soundfile
 from inference_server import launch
 from inference_server.demo_frames import draw
 
-FIELDS = "stream utterance captured_at start_s end_s outcome heard seen note frames audio engine latency_ms".split()
+FIELDS = [
+    "stream",
+    "utterance",
+    "captured_at",
+    "start_s",
+    "end_s",
+    "outcome",
+    "heard",
+    "seen",
+    "note",
+    "frames",
+    "audio",
+    "engine",
+    "latency_ms",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,17 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 DEADLINE_S = 60
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1366,850"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1366,850",
+]
 
 
 @dataclass(slots=True)
@@ -75,7 +82,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, human_reading: Path) -> Iterat
     rig = Rig(scratch)
     rig.start()
     slides = draw(scratch / "slides")
-    rig.stream("glasses", "--audio", str(human_reading), "--frames", str(slides))  # in real time, as a person would see it
+    rig.stream(
+        "glasses", "--audio", str(human_reading), "--frames", str(slides)
+    )  # in real time, as a person would see it
     yield rig
     rig.stop()
 

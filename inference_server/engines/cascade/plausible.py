@@ -5,33 +5,21 @@ and the words fit the length of that speech. Pure.
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
 from inference_server.words import tokens
 
 LEAST_SPEECH_S = 0.1  # less than a syllable
 MOST_WORDS_PER_S = 7.5  # the fastest speakers stay below 6 over a phrase
-_LOOP_WORDS = 12
+_LOOP_WORDS = 12  # a shorter text may be a chant
+_LOOP_TURNS = 4
+_LOOP_SHARE = 0.6  # of the text
 # What small recognisers say over silence and music, from their training on captioned videos.
 _PHANTOMS = frozenset(
-    [
-        "you",
-        "thank you",
-        "thanks for watching",
-        "thank you for watching",
-        "thank you very much",
-        "bye",
-        "bye bye",
-        "please subscribe",
-        "the end",
-        "subtitles by the amara org community",
-        "i'm sorry",
-        "so",
-        "oh",
-        "hmm",
-    ]
+    {"you", "thank you", "thanks for watching", "thank you for watching", "thank you very much", "bye", "bye bye"}
+    | {"please subscribe", "the end", "subtitles by the amara org community", "i'm sorry", "so", "oh", "hmm"}
 )
+_PHANTOM_SPEECH_S = 0.35  # over less real speech than this such a phrase is not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +38,8 @@ def judge(words: str, speech_s: float, duration_s: float) -> Judgement:
     if not said:
         return Judgement("unintelligible", "speech without words")
     phrase = " ".join(re.findall(r"[a-z']+", words.casefold()))
-    if phrase in _PHANTOMS and len(said) < speech_s:
-        return Judgement("unintelligible", "fewer words than the speech is long")
+    if phrase in _PHANTOMS and not _PHANTOM_SPEECH_S <= speech_s <= len(said) + 0.5:
+        return Judgement("unintelligible", "a phrase that recognisers make up, and no speech of its length")
     if len(said) > MOST_WORDS_PER_S * max(speech_s, 0.3) + 3:
         return Judgement("unintelligible", "more words than fit the speech")
     if loops(said):
@@ -62,12 +50,15 @@ def judge(words: str, speech_s: float, duration_s: float) -> Judgement:
 
 
 def loops(said: list[str]) -> bool:
-    """Whether a run of words repeats itself over most of the text."""
+    """Whether one run of words follows itself again and again over most of the text. Speakers repeat words, too, but
+    with others between."""
     if len(said) < _LOOP_WORDS:
         return False
-    for n in (1, 2, 3, 4, 5, 6, 8, 10):
-        runs = Counter(tuple(said[at : at + n]) for at in range(len(said) - n + 1))
-        most = runs.most_common(1)[0][1]
-        if most >= 4 and most * n >= 0.6 * len(said):
+    for n in range(1, len(said) // _LOOP_TURNS + 1):
+        longest = chain = 0
+        for at in range(n, len(said)):
+            chain = chain + 1 if said[at] == said[at - n] else 0
+            longest = max(longest, chain)
+        if longest + n >= max(_LOOP_TURNS * n, _LOOP_SHARE * len(said)):
             return True
     return False
