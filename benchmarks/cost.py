@@ -82,7 +82,8 @@ async def measure(name: str, scratch: Path, seconds: float, arguments: tuple[str
     hourly = n_bytes / took_s * 3600 / 1e6
     with_headers = (n_bytes + segments * 2 * _HEADERS) / took_s * 3600 / 1e6
     print(
-        f"{name:<44}{share:>7.1%} of a core {rss / 1e6:>6.0f} MB {hourly:>7.1f} MB/h {with_headers:>7.1f} MB/h with TCP/IP",
+        f"{name:<44}{share:>7.1%} of a core {rss / 1e6:>6.0f} MB "
+        f"{hourly:>7.1f} MB/h {with_headers:>7.1f} MB/h with TCP/IP",
         flush=True,
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 def line() -> str:
     """Date, processor, cores and Python."""
-    return f"{time.strftime('%Y-%m-%d')} · {_processor()}, {os.cpu_count()} cores · {platform.system()} · Python {platform.python_version()}"
+    system = f"{platform.system()} · Python {platform.python_version()}"
+    return f"{time.strftime('%Y-%m-%d')} · {_processor()}, {os.cpu_count()} cores · {system}"
 
 
 def _processor() -> str:

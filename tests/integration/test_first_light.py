@@ -16,21 +16,8 @@ import soundfile
 from inference_server import launch
 from inference_server.demo_frames import draw
 
-FIELDS = [
-    "stream",
-    "utterance",
-    "captured_at",
-    "start_s",
-    "end_s",
-    "outcome",
-    "heard",
-    "seen",
-    "note",
-    "frames",
-    "audio",
-    "engine",
-    "latency_ms",
-]
+FIELDS = ["stream", "utterance", "captured_at", "start_s", "end_s", "outcome", "heard", "seen"]
+FIELDS += ["note", "frames", "audio", "engine", "latency_ms"]
 
 
 @dataclass(frozen=True, slots=True)
