@@ -7,12 +7,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.config import ConfigError
 from inference_server.config import LOOPBACK, ServerConfig, check, data_directory, load
-from inference_server.pairing import Pairing
+
+if TYPE_CHECKING:
+    from inference_server.pairing import Pairing
 
 _EPILOG = """examples:
   fieldnote-server serve                          this machine alone: http://127.0.0.1:8750
@@ -24,17 +27,25 @@ _EPILOG = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    from inference_server.engines.base import EngineError
-    from inference_server.store.schema import StoreError
-
     args = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose > 1 else logging.INFO if args.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("uvicorn").setLevel(
-        logging.INFO if args.verbose else logging.WARNING
-    )  # on DEBUG it logs headers: the token
+    # On DEBUG uvicorn logs headers, and so the token.
+    logging.getLogger("uvicorn").setLevel(logging.INFO if args.verbose else logging.WARNING)
+    try:
+        return _run(args)
+    except ModuleNotFoundError as exc:
+        return _fail(2, f"{exc.name} is not installed: the server needs python -m pip install 'fieldnote[server]'")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    from inference_server.engines.base import EngineError
+    from inference_server.store.schema import StoreError
+
     try:
         run: Callable[[argparse.Namespace, ServerConfig], int] = args.run
         return run(args, _config(args))
@@ -42,8 +53,6 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(2, exc)
     except (StoreError, EngineError, OSError) as exc:
         return _fail(1, exc)
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +115,7 @@ def _config(args: argparse.Namespace) -> ServerConfig:
 def _serve(args: argparse.Namespace, config: ServerConfig) -> int:
     from inference_server.app import serve
 
-    def ready(pairing: Pairing) -> None:
+    def ready(pairing: "Pairing") -> None:
         print(f"fieldnote-server: listening on {pairing.url}", flush=True)
         if config.http.host not in LOOPBACK:
             if not pairing.tls:

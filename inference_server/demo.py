@@ -185,7 +185,10 @@ def _percentile(values: list[float], percent: int) -> float:
 
 def _recording() -> Path:
     """A human reading, 44 s, that came with the speech recogniser."""
-    from moonshine_voice import get_assets_path
+    try:
+        from moonshine_voice import get_assets_path
+    except ModuleNotFoundError as exc:
+        raise DemoError("the server is not installed: python -m pip install 'fieldnote[server]'") from exc
 
     path = Path(str(get_assets_path())) / "two_cities.wav"
     if not path.exists():

@@ -219,3 +219,11 @@ def test_a_token_that_was_cut_short_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" \n")
     with pytest.raises(ConfigError, match="is empty; remove it"):
         access_token(opened_to_all(tmp_path))
+
+
+def test_a_server_without_its_packages_says_how_to_install_them() -> None:
+    code = "import sys; sys.modules['sqlalchemy'] = None\nfrom inference_server.__main__ import main\n"
+    code += "sys.exit(main(['serve']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "pip install 'fieldnote[server]'" in done.stderr
