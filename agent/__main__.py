@@ -30,6 +30,7 @@ What was captured and not yet sent is kept in the spool and sent at the next sta
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    status.utf8_output()
     args = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose > 1 else logging.INFO if args.verbose else logging.ERROR,

@@ -143,6 +143,7 @@ class Link:
             close_timeout=2.0,
             max_size=MAX_MESSAGE_BYTES,
             compression=None,  # Opus and JPEG do not shrink
+            proxy=None,  # the server is ours: nobody stands between
             ping_interval=None,  # liveness is judged by acknowledgements: a busy peer is not a dead one
         ) as socket:
             await self._greet(socket)

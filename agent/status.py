@@ -1,6 +1,7 @@
 """How the agent is doing: one calm line in the terminal, and a small JSON file for others."""
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -101,6 +102,13 @@ def read(directory: Path) -> Status | None:
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     return status if status.state != "stopped" and time.time() - status.at < _FRESH_S else None
+
+
+def utf8_output() -> None:
+    """Print UTF-8 wherever the output goes: a pipe on Windows would get the code page, and no "●" in it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 def as_json(status: Status) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.config import ConfigError
+from agent.status import utf8_output
 from inference_server.config import LOOPBACK, ServerConfig, check, data_directory, load
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _EPILOG = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    utf8_output()
     args = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose > 1 else logging.INFO if args.verbose else logging.WARNING,

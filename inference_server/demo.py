@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.status import clock
+from agent.status import clock, utf8_output
 from inference_server import launch
 from inference_server.demo_frames import draw
 
@@ -37,6 +37,7 @@ class DemoError(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns its exit code."""
+    utf8_output()
     args = _parser().parse_args(argv)
     try:
         return asyncio.run(_demo(args))

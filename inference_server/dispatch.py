@@ -28,7 +28,7 @@ class Job:
 class Dispatch:
     """Queues by kind and stream. `shed` counts what gave way."""
 
-    notes_limit: int
+    notes_limit: int  # of each stream
     answers_limit: int
     summaries_limit: int
     shed_summaries: int = 0
@@ -46,7 +46,7 @@ class Dispatch:
         if job in queue:
             return True
         match job.kind:
-            case "note" if self.waiting("note") >= self.notes_limit:
+            case "note" if len(queue) >= self.notes_limit:
                 return False
             case "answer" if self.waiting("answer") >= self.answers_limit:
                 return False

@@ -31,7 +31,7 @@ class Drafts:
 
     def made(self, begun: float, ended: float) -> None:
         """A draft took this long: rest accordingly."""
-        self._rest_until = ended + (_SHARE - 1) * (ended - begun)
+        self._rest_until = max(self._rest_until, begun) + _SHARE * (ended - begun)
 
     def show(self, key: str, draft: dict[str, Any], noting: bool) -> bool:
         """Whether viewers should be told `draft`: it says something, and something new.

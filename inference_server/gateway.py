@@ -6,7 +6,7 @@ transaction and acknowledges it. A third passes notes on to the device.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -139,7 +139,8 @@ class Gateway:
             async with asyncio.timeout(self.limits.hello_s):
                 message, _ = decode_from_agent(await self._receive(socket))
         except TimeoutError as exc:
-            raise ProtocolError(f"no hello within {self.limits.hello_s:g} s") from exc
+            text = f"no hello within {self.limits.hello_s:g} s"
+            raise _Refused(Error(code="busy", message=text), CLOSE_TRY_AGAIN) from exc
         if not isinstance(message, Hello):
             raise ProtocolError(f"expected a hello and got {type(message).__name__}")
         if message.protocol != PROTOCOL:
@@ -202,13 +203,17 @@ class Gateway:
             else:
                 self.metrics.duplicates.inc()
         if fresh:
-            stored = await asyncio.to_thread(self.ingest.store, stream, after, fresh)
-            session.have_seq, session.open_utterance = after.have_seq, after.open_utterance
-            session.audio_end, session.end = after.audio_end, after.end
-            await self._announce(stream, after, fresh, stored)
+            await _to_its_end(self._keep(stream, session, after, fresh))
         await self._send(socket, Ack(seq=session.have_seq))
         if nonsense is not None:
             raise nonsense
+
+    async def _keep(self, stream: str, session: Session, after: Session, fresh: list[tuple[Record, bytes]]) -> None:
+        """Store, and tell whoever works with it: what is stored and not told would wait for the next record."""
+        stored = await asyncio.to_thread(self.ingest.store, stream, after, fresh)
+        session.have_seq, session.open_utterance = after.have_seq, after.open_utterance
+        session.audio_end, session.end = after.audio_end, after.end
+        await self._announce(stream, after, fresh, stored)
 
     async def _announce(self, stream: str, session: Session, fresh: list[tuple[Record, bytes]], stored: Stored) -> None:
         for record, _ in fresh:
@@ -218,14 +223,15 @@ class Gateway:
         if stored.frames:
             self.reading.frame_arrived()
         if session.open_utterance:
-            pause = any(isinstance(record, Audio) and record.pause for record, _ in fresh)
+            said = [record for record, _ in fresh if isinstance(record, Audio)]
+            pause = bool(said) and said[-1].pause
             await self.worker.speech_arrived(stream, session.open_utterance, pause)
         self.ledgers.touch(stream, fresh[-1][0].captured_at)
 
     async def _pass_on(self, socket: WebSocket, stream: str, cursor: str) -> None:
         """This device's notes, and what is shed. A device too slow for it misses some; that is no loss."""
         while True:
-            async with aclosing(self.hub.events(cursor)) as events:
+            async with aclosing(self.hub.events(cursor, watching=False)) as events:
                 async for event in events:
                     if (message := _for_device(event, stream)) is not None:
                         await self._send(socket, message)
@@ -257,6 +263,17 @@ def _for_device(event: Event, stream: str) -> FromServer | None:
             return SlowDown(shedding=event.data["shedding"])
         case _:
             return None
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` even if the connection ends meanwhile; then go on ending."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
 
 
 async def _watch(replaced: asyncio.Event) -> None:

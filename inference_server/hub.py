@@ -31,6 +31,7 @@ class Hub:
         self._history: deque[tuple[int, Event]] = deque(maxlen=history)
         self._per_viewer = per_viewer
         self._viewers: dict[object, asyncio.Queue[Event | None]] = {}
+        self._watching = 0
         self._closed = False
         self.cut_off = 0
 
@@ -46,8 +47,8 @@ class Hub:
 
     @property
     def viewers(self) -> int:
-        """How many are subscribed."""
-        return len(self._viewers)
+        """How many pages and programs follow."""
+        return self._watching
 
     def publish(self, name: str, data: dict[str, Any]) -> None:
         """Tell everyone; never waits."""
@@ -71,14 +72,16 @@ class Hub:
             queue.get_nowait()
         queue.put_nowait(None)
 
-    async def events(self, after: str, quiet_s: float | None = None) -> AsyncGenerator[Event]:
+    async def events(self, after: str, quiet_s: float | None = None, watching: bool = True) -> AsyncGenerator[Event]:
         """Events behind cursor `after`, then new ones as they come; one `reset` first if `after` is unknown.
 
         A `ping` follows each `quiet_s` without another event. Ends when the viewer was too slow or the hub closes.
+        `watching` False: a device, which does not count as a viewer.
         """
         key, queue = object(), asyncio.Queue[Event | None](self._per_viewer + 1)
         missed = self._missed(after)
         self._viewers[key] = queue
+        self._watching += watching
         if self._closed:
             self._end(key)
         try:
@@ -87,6 +90,7 @@ class Hub:
             while (next_event := await self._next(queue, quiet_s)) is not None:
                 yield next_event
         finally:
+            self._watching -= watching
             self._viewers.pop(key, None)
 
     async def _next(self, queue: asyncio.Queue[Event | None], quiet_s: float | None) -> Event | None:

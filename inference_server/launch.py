@@ -28,7 +28,7 @@ async def start_server(data_dir: Path, port: int, *arguments: str) -> asyncio.su
     return await asyncio.create_subprocess_exec(
         *_python("inference_server", "serve", "--port", str(port), "--data-dir", str(data_dir), *arguments),
         stdout=asyncio.subprocess.PIPE,
-        env={key: value for key, value in os.environ.items() if key != "FIELDNOTE_TOKEN"},
+        env=_environment() | {"FIELDNOTE_TOKEN": ""},
     )
 
 
@@ -52,7 +52,9 @@ async def server(data_dir: Path, *arguments: str, port: int = 0) -> AsyncIterato
 async def start_agent(url: str, spool: Path, *arguments: str) -> asyncio.subprocess.Process:
     """An agent process that captures to the server of this page URL; its stderr is a pipe. End it with `end`."""
     command = ["capture", "--server", url.replace("http", "ws", 1).rstrip("/"), "--spool", str(spool), *arguments]
-    return await asyncio.create_subprocess_exec(*_python("agent", *command), stderr=asyncio.subprocess.PIPE)
+    return await asyncio.create_subprocess_exec(
+        *_python("agent", *command), stderr=asyncio.subprocess.PIPE, env=_environment()
+    )
 
 
 async def agent(url: str, spool: Path, *arguments: str) -> dict[str, Any]:
@@ -101,19 +103,19 @@ def _ledgers(url: str) -> list[dict[str, Any]]:
 
 def fetch(url: str) -> Any:
     """A JSON answer of the server."""
-    with urllib.request.urlopen(url, timeout=30) as response:
+    with _open(url, 30) as response:
         return json.load(response)
 
 
 def moments(url: str) -> list[dict[str, Any]]:
     """Everything that the server made of what it got, in capture order."""
-    with urllib.request.urlopen(f"{url}api/export?format=jsonl", timeout=120) as response:
+    with _open(f"{url}api/export?format=jsonl", 120) as response:
         return [json.loads(line) for line in response]
 
 
 def events(url: str, after: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What a viewer is told, (name, data), until the server ends. Blocks: run it on a thread."""
-    with suppress(OSError), urllib.request.urlopen(f"{url}api/events?after={after}") as response:
+    with suppress(OSError), _open(f"{url}api/events?after={after}", None) as response:
         name = ""
         for raw in response:
             line = raw.decode().rstrip("\n")
@@ -121,6 +123,16 @@ def events(url: str, after: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
+
+
+def _open(url: str, timeout_s: float | None) -> Any:
+    """The server is on this machine: no proxy of the environment stands between."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=timeout_s)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and what the children say comes as UTF-8 on every platform."""
+    return {**os.environ, "PYTHONUTF8": "1"}
 
 
 def _python(module: str, *arguments: str) -> list[str]:

@@ -48,10 +48,12 @@ class Session:
             case Audio(first_sample=first, n_samples=n):
                 self._expect_open("audio")
                 self._extend_utterance(first, n)
-            case UtteranceEnd(end_sample=end):
+            case UtteranceEnd(end_sample=end, silent=silent):
                 self._expect_open("an utterance's end")
                 if not self.end <= end <= self.audio_end:
                     raise ProtocolError(f"an utterance ends at {end}, outside its audio ({self.end}-{self.audio_end})")
+                if silent > end - self.end:
+                    raise ProtocolError(f"an utterance of {end - self.end} samples is silent for {silent}")
                 self.open_utterance, self.end = 0, end
             case Gap(first_sample=first, n_samples=n) if self.open_utterance and n:
                 self._extend_utterance(first, n)

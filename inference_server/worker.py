@@ -25,11 +25,11 @@ from inference_server.metrics import Metrics
 from inference_server.notes import Line
 from inference_server.reading import Reading
 from inference_server.store.ingest import Ingest
-from inference_server.store.jobs import Jobs, Outcome, Utterance
+from inference_server.store.jobs import JobGone, Jobs, Outcome, Utterance
 from inference_server.store.media import Media
 
 logger = logging.getLogger(__name__)
-_REFILL = 256  # jobs taken from the table at a time
+_REFILL = 32  # jobs of a stream taken from the table at a time
 
 
 class Worker:
@@ -56,6 +56,7 @@ class Worker:
         self._dispatch = Dispatch(_REFILL, limits.answers, limits.summaries)
         self._known: set[int] = set()  # durable jobs that are queued here or running
         self._more = True  # the table may hold jobs that are not known here
+        self._refilling = asyncio.Lock()
         self._wake = asyncio.Condition()
         self._drafting = 0
         self._drafts = Drafts(notes.draft_every_s)
@@ -122,30 +123,30 @@ class Worker:
         finally:
             self._known.discard(job.id)
             self._dispatch.done(job)
+            self._more |= job.id != 0  # its stream has room for another
             await self._call()
 
     async def _next(self) -> Job:
-        async with self._wake:
-            while True:
-                await self._refill()
+        while True:
+            await self._refill()
+            async with self._wake:
                 may_draft = self._drafting < max(1, self._engine.capabilities.parallel - 1)
                 if (job := self._dispatch.next(drafts=may_draft)) is not None:
                     self._tell_load()
                     return job
-                await self._wake.wait()
+                if not self._more:
+                    await self._wake.wait()
 
     async def _refill(self) -> None:
-        if not self._more:
-            return
-        self._more = False
-        queued = await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL)
-        self._more |= len(queued) == _REFILL
-        for job in queued:
-            if self._dispatch.offer(job):
-                self._known.add(job.id)
-            else:
-                self._more = True
+        async with self._refilling:
+            if not self._more:
+                return
+            self._more = False
+            for job in await asyncio.to_thread(self._jobs.queued, frozenset(self._known), _REFILL):
+                if self._dispatch.offer(job):
+                    self._known.add(job.id)
         self._tell_load()
+        await self._call()
 
     def _tell_load(self) -> None:
         waiting = self._dispatch.waiting("note")
@@ -205,7 +206,10 @@ class Worker:
             line,
             question=line is not None and bool(self._answering.question_in(noted.heard)),
         )
-        written = await asyncio.to_thread(self._jobs.finish, job, outcome)
+        try:
+            written = await asyncio.to_thread(self._jobs.finish, job, outcome)
+        except JobGone:  # forgotten, or done already
+            return
         self._metrics.outcomes.labels(noted.outcome).inc()
         self._metrics.note_s.observe(took_ms / 1000)
         logger.info("utterance %s/%d: %s in %d ms", job.stream[:8], job.seq, noted.outcome, took_ms)
@@ -289,7 +293,6 @@ class Worker:
             return
         if job.attempts + 1 < self._limits.job_attempts:
             await asyncio.to_thread(self._jobs.failed_attempt, job, reason)
-            self._known.discard(job.id)
         elif job.kind == "note":
             utterance = await asyncio.to_thread(self._jobs.utterance, job.stream, job.seq)
             if utterance is not None:

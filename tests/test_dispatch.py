@@ -111,7 +111,7 @@ def test_drafts_wait_when_they_are_told_to() -> None:
 def test_a_durable_job_without_room_is_refused_and_not_lost(kind: Kind) -> None:
     d = dispatch(notes=1, answers=1)
     assert d.offer(Job(kind, "a", 1, id=1))
-    assert not d.offer(Job(kind, "b", 2, id=2))
+    assert not d.offer(Job(kind, "a", 2, id=2))
     assert d.waiting(kind) == 1
 
     d.next()
@@ -145,3 +145,11 @@ def test_clearing_says_how_many_went() -> None:
 @given(st.integers(0, 30))
 def test_summaries_give_way_before_frames_and_speech_never(waiting: int) -> None:
     assert shedding(waiting, 4, 12) == ("" if waiting < 4 else "summaries" if waiting < 12 else "frames")
+
+
+def test_a_device_with_a_long_backlog_leaves_room_for_another() -> None:
+    d = Dispatch(2, 2, 2)
+    assert [d.offer(Job("note", "back from the hills", n, id=n)) for n in (1, 2, 3)] == [True, True, False]
+    assert d.offer(Job("note", "live", 1, id=9))
+    first, second = d.next(), d.next()
+    assert first is not None and second is not None and {first.stream, second.stream} == {"back from the hills", "live"}

@@ -128,7 +128,7 @@ async def test_who_connects_and_says_nothing_is_sent_away(tmp_path: Path) -> Non
     config = settings(tmp_path, hello_s=0.05)
     async with serving(tmp_path, config=config) as server, connect(server.capture_url) as socket:
         error, code = await ending(Device(socket, Tape()))
-        assert error is not None and "no hello" in error.message and code == 1002
+        assert error is not None and "no hello" in error.message and code == 1013
 
 
 @on_a_loop

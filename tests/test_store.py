@@ -20,7 +20,7 @@ from inference_server.ledger import account
 from inference_server.notes import Line
 from inference_server.session import Session
 from inference_server.store.ingest import Superseded
-from inference_server.store.jobs import Outcome, UnreadFrame
+from inference_server.store.jobs import JobGone, Outcome, UnreadFrame
 from inference_server.store.library import Library
 from inference_server.store.schema import SCHEMA_VERSION, StoreError
 from inference_server.words import content
@@ -245,7 +245,8 @@ def test_an_outcome_is_written_once(storage: Storage) -> None:
     (job,) = storage.jobs.queued((), 10)
     note(storage, tape, utterance, "First words.")
 
-    assert storage.jobs.finish(job, Outcome("failed", "late", "", "fake", 5)) is None
+    with pytest.raises(JobGone):
+        storage.jobs.finish(job, Outcome("failed", "late", "", "fake", 5))
 
     (moment,) = storage.library.moments()
     assert (moment.outcome, moment.note) == ("noted", "First words.")
@@ -601,3 +602,17 @@ def test_a_job_of_another_kind_of_the_same_utterance_is_left_alone(storage: Stor
     keep(storage, tape)
     note(storage, tape, utterance, "Hey notes when?", question=True)
     assert storage.jobs.queued((), 10) == [Job("answer", STREAM, utterance, id=storage.jobs.queued((), 10)[0].id)]
+
+
+def test_the_oldest_jobs_of_every_stream_are_offered_however_long_one_backlog_is(storage: Storage) -> None:
+    offline, live = Tape(stream="aa" * 16), Tape(stream="bb" * 16)
+    for _ in range(5):
+        offline.utterance()
+    live.utterance()
+    keep(storage, offline)
+    keep(storage, live)
+
+    offered = storage.jobs.queued((), 2)
+
+    assert sorted(job.stream[0] for job in offered) == ["a", "a", "b"]
+    assert sorted(job.stream[0] for job in storage.jobs.queued([job.id for job in offered], 2)) == ["a", "a"]

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from inference_server.dispatch import Job
@@ -69,6 +69,10 @@ class UnreadFrame:
     captured_at: int
 
 
+class JobGone(Exception):
+    """The job has its outcome already, or its utterance was forgotten."""
+
+
 class Jobs:
     """The jobs table and everything that finishing a job writes."""
 
@@ -78,11 +82,15 @@ class Jobs:
         self._around = (before_s, after_s)
 
     def queued(self, without: Collection[int], limit: int) -> list[Job]:
-        """Jobs without an outcome, oldest first, that are not among `without`."""
+        """Jobs without an outcome that are not among `without`: of each stream and kind the oldest `limit`.
+
+        So a device that comes back with a day's backlog does not stand before everyone else.
+        """
+        place = func.row_number().over(partition_by=(jobs.c.kind, jobs.c.stream), order_by=jobs.c.id).label("place")
+        waiting = select(jobs, place).where(jobs.c.id.not_in(without)).subquery()
         with self._database.read() as db:
-            rows = db.execute(select(jobs).order_by(jobs.c.id).limit(limit + len(without)))
-            found = [Job(row.kind, row.stream, row.utterance, row.id, row.attempts) for row in rows]
-        return [job for job in found if job.id not in without][:limit]
+            rows = db.execute(select(waiting).where(waiting.c.place <= limit).order_by(waiting.c.id))
+            return [Job(row.kind, row.stream, row.utterance, row.id, row.attempts) for row in rows]
 
     def utterance(self, stream: str, utterance: int) -> Utterance | None:
         """The utterance and its frames; None if it was forgotten."""
@@ -111,10 +119,10 @@ class Jobs:
         )
 
     def finish(self, job: Job, outcome: Outcome) -> tuple[Line, Topic] | None:
-        """Write a note job's outcome, once; returns the line with its topic if it was noted."""
+        """Write a note job's outcome, once; returns the line with its topic if it was noted. Raises JobGone."""
         with self._database.write() as db:
             if not _end(db, job):
-                return None
+                raise JobGone
             db.execute(
                 update(utterances)
                 .where(utterances.c.stream == job.stream, utterances.c.utterance == job.seq)

@@ -29,6 +29,7 @@ from inference_server.store.schema import (
 
 _NS_A_SAMPLE = 1_000_000_000 // SAMPLE_RATE
 _MOST_WORDS = 500  # of a question; SQLite takes expressions of up to 1000 terms
+_LONGEST_SPAN_NS = 7 * 86_400_000_000_000  # devices tell of a silence or a gap every few seconds
 _TRIGRAM = 3  # shorter words cannot be looked up in a trigram index
 
 
@@ -172,7 +173,7 @@ class Library:
             if day is not None:
                 start, end = day_bounds_ns(day)
                 ends_at = spans.c.captured_at + spans.c.n_samples * _NS_A_SAMPLE
-                stretch = stretch.where(spans.c.captured_at < end, ends_at > start)
+                stretch = stretch.where(spans.c.captured_at.between(start - _LONGEST_SPAN_NS, end), ends_at > start)
                 slack = LONGEST * _NS_A_SAMPLE
                 speech = speech.where(utterances.c.captured_at.between(start - slack, end))
             for row in db.execute(stretch):

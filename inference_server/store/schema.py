@@ -60,6 +60,7 @@ utterances = Table(
     Column("heard", Text, nullable=False, server_default=""),
     Column("engine", Text, nullable=False, server_default=""),
     Column("latency_ms", Integer),
+    Index("utterances_by_time", "stream", "captured_at"),
 )
 packets = Table(  # audio of utterances still open; deleted when the file is written
     "packets",
