@@ -15,7 +15,7 @@ have. The `type` field of the header names the message; a missing, unknown or mi
 A stream is one device's endless sequence of records, numbered from 1 without holes. Its positions are samples
 at 16 kHz from the start of the stream; gaps advance the position by the time that was lost, so utterances,
 silences and gaps partition [0, end) of the stream. `captured_at` is the UTC time of the record's first sample
-in nanoseconds, by the device's clock.
+(of `end_sample` in `utterance-end`) in nanoseconds, by the device's clock.
 
 - `utterance-start` opens an utterance, named by that record's seq. `audio` belongs to the open utterance and is
   contiguous. `utterance-end` closes it at `end_sample`; audio past that position belongs to no one and is dropped.
@@ -24,7 +24,13 @@ in nanoseconds, by the device's clock.
   `pre_skip` samples (at 48 kHz, as in RFC 7845) that the utterance's first packet decodes to are the encoder's delay.
 - `audio.pause`: the speaker has just fallen silent. What was said so far is all in, should this be the end.
 - PCM payload: little-endian int16.
+- A `gap` inside an open utterance stands for audio that was lost and extends the utterance; one with `n_samples` 0
+  (only frames were lost) may stand anywhere.
 - The server drops records that it has; a record beyond the next one expected is a protocol error.
+- `state` comes every second; the server ends a connection that is silent for long (`limits.silent_s`).
+- A token, where the server wants one, is the handshake's `Authorization: Bearer`; without it the answer is HTTP 401.
+- The server closes with 1002 after `error` protocol or version, 1013 after storage or busy (try again later), 4001
+  after replaced. Only protocol and version are final for an agent.
 """
 
 from typing import Annotated, Final
@@ -34,7 +40,7 @@ import msgspec
 PROTOCOL: Final = 1
 PATH: Final = "/v1/capture"
 PACKET_SAMPLES: Final = 320  # one Opus packet, 20 ms at 16 kHz
-MAX_MESSAGE_BYTES: Final = 4 << 20  # the largest frame, with room; a 30 s PCM chunk never occurs
+MAX_MESSAGE_BYTES: Final = 4 << 20  # a frame of 4096 px at the best quality, with room
 MAX_PACKET_BYTES: Final = 1275  # RFC 6716 section 3.2.1
 
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
@@ -82,7 +88,7 @@ class UtteranceStart(Message, frozen=True, tag="utterance-start"):
 
 
 class Audio(Message, frozen=True, tag="audio"):
-    """Part of the open utterance, at most 320 ms. The payload is Opus packets or PCM."""
+    """Part of the open utterance: 320 ms, the last one up to 340. The payload is Opus packets or PCM."""
 
     seq: Seq
     first_sample: Position
@@ -94,7 +100,7 @@ class Audio(Message, frozen=True, tag="audio"):
 
 
 class UtteranceEnd(Message, frozen=True, tag="utterance-end"):
-    """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest or flush.
+    """Speech ended; `end_sample` is one past the last sample. `reason`: pause, longest, flush or agent stopped.
 
     In its last `silent` samples nothing was said any more: words recognised before them are all of its words.
     """
@@ -150,7 +156,7 @@ class Ack(Message, frozen=True, tag="ack"):
 
 
 class Note(Message, frozen=True, tag="note"):
-    """What the server made of an utterance; `done` False while it may still grow."""
+    """What the server made of an utterance. `done` is always true today: devices get no drafts."""
 
     utterance: Seq
     text: str
@@ -170,7 +176,7 @@ class SlowDown(Message, frozen=True, tag="slow_down"):
 
 
 class Error(Message, frozen=True, tag="error"):
-    """Why the server is about to close. `code`: protocol, version, token, storage, replaced or busy."""
+    """Why the server is about to close. `code`: protocol, version, storage, replaced or busy."""
 
     code: ShortText
     message: ShortText

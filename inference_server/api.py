@@ -66,7 +66,13 @@ class Services:
 
 def create(services: Services) -> FastAPI:
     """The application, without its guard."""
-    app = FastAPI(title="Fieldnote", version="1", description="Live notes with evidence. See docs/api.md.")
+    app = FastAPI(
+        title="Fieldnote",
+        version="1",
+        description="Live notes with evidence. See docs/api.md.",
+        docs_url=None,  # FastAPI's own pages run scripts from elsewhere; ours are in web/
+        redoc_url=None,
+    )
     app.add_exception_handler(StarletteHTTPException, _as_error)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
     app.add_exception_handler(ValueError, _as_bad_value)
@@ -88,6 +94,10 @@ def _live(app: FastAPI, s: Services) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(_WEB / "index.html", headers={"cache-control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(_WEB / "docs.html", headers={"cache-control": "no-cache"})
 
     @app.get("/health")
     async def health() -> views.Json:
@@ -269,13 +279,13 @@ def _media(app: FastAPI, s: Services) -> None:
         if w is None or path is None or not path.is_file():
             return _file(path, "image/jpeg")
         small = await asyncio.to_thread(thumbnail, path.read_bytes(), w)
-        return Response(small, media_type="image/jpeg", headers={"cache-control": "private, max-age=86400"})
+        return Response(small, media_type="image/jpeg", headers={"cache-control": "private, no-cache"})
 
 
 def _file(path: Path | None, media_type: str) -> FileResponse:
     if path is None or not path.is_file():
         raise HTTPException(404, "nothing is kept under this name; it may have been forgotten")
-    return FileResponse(path, media_type=media_type, headers={"cache-control": "private, max-age=86400"})
+    return FileResponse(path, media_type=media_type, headers={"cache-control": "private, no-cache"})
 
 
 def _dump(data: Any) -> str:

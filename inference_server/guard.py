@@ -27,7 +27,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-_DOCS = {"/docs", "/redoc"}  # FastAPI's pages load their scripts from elsewhere; they show no data
 
 
 class Guard:
@@ -92,7 +91,7 @@ async def refusal_to_websocket(refusal: Response, scope: Scope, receive: Receive
 
 def _with_headers(send: Send, scope: Scope) -> Send:
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start" and scope["path"] not in _DOCS:
+        if message["type"] == "http.response.start":
             added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
             message = {**message, "headers": [*message.get("headers", []), *added]}
         await send(message)

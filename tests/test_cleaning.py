@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_server.engines.cascade.cleaning import clean, is_todo, sentences, without_marks
+from inference_server.engines.cascade.cleaning import clean, is_todo, without_marks
 
 SPOKEN = (
     "um Uh you know, I mean, sort of, we We we, launch launch. Friday Friday, at ten the the- [music] (laughs) no no "
@@ -89,12 +89,3 @@ def test_a_task_is_a_task(note: str) -> None:
 @pytest.mark.parametrize("note", ["Shall I send it by Friday, please?", "The sun shines.", "He sent it."])
 def test_a_question_or_a_statement_is_no_task(note: str) -> None:
     assert not is_todo(note)
-
-
-@given(st.text())
-def test_sentences_keep_every_word_in_order(text: str) -> None:
-    assert "".join("".join(sentences(text)).split()) == "".join(text.split())
-
-
-def test_sentences_end_at_end_marks() -> None:
-    assert sentences("One. Two? 3.5 is three! … four") == ["One.", "Two?", "3.5 is three!", "…", "four"]

@@ -273,7 +273,7 @@ class Library:
             if line is None:
                 return None
             clip = self._forget_speech(db, stream, seq)
-            images = self._forget_frames(db, stream, seq, line.captured_at, line.end_at)
+            images = self._forget_frames(db, stream, seq)
             went = and_(lines.c.stream == stream, lines.c.seq.in_([seq, *images]))
             rows = db.execute(select(lines.c.seq, lines.c.topic).where(went).order_by(lines.c.captured_at)).all()
             db.execute(delete(lines).where(went))
@@ -303,12 +303,17 @@ class Library:
         db.execute(delete(jobs).where(jobs.c.stream == stream, jobs.c.utterance == seq))
         return name
 
-    def _forget_frames(self, db: Connection, stream: str, seq: int, from_ns: int, until_ns: int) -> dict[int, str]:
-        first, last = from_ns - self._before * _NS_A_SAMPLE, until_ns + self._after * _NS_A_SAMPLE
-        gone = and_(
-            frames.c.stream == stream,
-            or_(frames.c.seq == seq, frames.c.captured_at.between(first, last)),
+    def _forget_frames(self, db: Connection, stream: str, seq: int) -> dict[int, str]:
+        """The frames around the utterance or frame of that number, by stream position: clocks may step."""
+        spoken = select(utterances.c.first_sample.label("first"), utterances.c.end_sample.label("last")).where(
+            utterances.c.stream == stream, utterances.c.utterance == seq
         )
+        seen = select(frames.c.sample.label("first"), frames.c.sample.label("last")).where(
+            frames.c.stream == stream, frames.c.seq == seq
+        )
+        span = db.execute(spoken.union_all(seen)).one()
+        around = frames.c.sample.between(span.first - self._before, span.last + self._after)
+        gone = and_(frames.c.stream == stream, around)
         found = {row.seq: row.image for row in db.execute(select(frames.c.seq, frames.c.image).where(gone))}
         db.execute(delete(frames).where(gone))
         return found

@@ -54,7 +54,7 @@ utterances = Table(
     Column("silent", BigInteger, nullable=False, server_default="0"),  # its last samples, without speech
     Column("codec", Text, nullable=False, server_default=""),
     Column("audio", Text),  # file below the media directory
-    # The outcome, once there is one: see the vocabulary in docs.
+    # The outcome, once there is one: noted, silence, unintelligible, failed or forgotten.
     Column("outcome", Text, nullable=False, server_default=""),
     Column("outcome_reason", Text, nullable=False, server_default=""),
     Column("heard", Text, nullable=False, server_default=""),

@@ -86,8 +86,3 @@ def _restarted(before: list[str], again: list[str]) -> bool:
 def is_todo(note: str) -> bool:
     """Whether somebody took or gave a task in these words; a question never does."""
     return bool(_TODO.search(note)) and not note.endswith("?")
-
-
-def sentences(text: str) -> list[str]:
-    """Cut at end marks that are followed by a space."""
-    return [part for part in re.split(r"(?<=[.!?…\u3002\uff01\uff1f])\s+", text) if part]
