@@ -96,7 +96,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone()
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2026-11-20T14:02:11") from exc
+    if not 1971 <= moment.year <= 2199:
+        raise argparse.ArgumentTypeError(f"{text!r} lies outside of 1971 to 2199")
+    return moment
 
 
 def _config(args: argparse.Namespace) -> AgentConfig:

@@ -116,7 +116,9 @@ class Agent:
             raise failures.exceptions[0] from failures
         finally:
             source.close()
-            status.write(self._directory, msgspec.structs.replace(self.status(), state="stopped"))
+            last = msgspec.structs.replace(self.status(), state="stopped")
+            self._request.show(last)
+            status.write(self._directory, last)
 
     async def _capture_all(self, source: Source) -> None:
         """Run the capture thread to its end; a cancellation closes the source and still waits for the thread."""

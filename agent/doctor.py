@@ -1,6 +1,7 @@
 """Finds out what would keep this device from capturing, and says in plain words what to do about it."""
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -151,7 +152,7 @@ def _codec(config: AgentConfig) -> Finding:
 
 
 async def _server(config: AgentConfig) -> Finding:
-    """Ask for /health, which needs no token and starts no stream."""
+    """Ask for what needs the token and starts no stream."""
     from urllib.parse import urlsplit
 
     url = urlsplit(config.server.url)
@@ -159,12 +160,17 @@ async def _server(config: AgentConfig) -> Finding:
     try:
         async with asyncio.timeout(config.server.connect_timeout_s):
             reader, writer = await asyncio.open_connection(host, port, ssl=url.scheme == "wss" or None)
-            writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            answer = await reader.read(65536)
+            token = os.environ.get(config.server.token_env, "").strip()
+            request = ["GET /api/pairing HTTP/1.1", f"Host: {url.netloc}", f"Authorization: Bearer {token}"]
+            writer.write("\r\n".join([*request, "Connection: close", "", ""]).encode())
+            answer = await reader.read(-1)
             writer.close()
     except (OSError, TimeoutError) as exc:
         hint = "is `fieldnote-server serve` running there, and does the firewall let this port through?"
         return Finding("server", False, f"{config.server.url} cannot be reached ({exc or 'no answer'}); {hint}")
+    if answer.startswith(b"HTTP/1.1 401"):
+        text = f"refuses the token: set {config.server.token_env} to the one that `fieldnote-server` shows at its start"
+        return Finding("server", False, f"{config.server.url} {text}")
     if b"fieldnote" not in answer:
         return Finding("server", False, f"{config.server.url} answers, but is not a Fieldnote server: check the port")
     return Finding("server", True, config.server.url)

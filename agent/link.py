@@ -6,6 +6,7 @@ acknowledgements advance; a silent peer with records on the way is given up afte
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -264,6 +265,8 @@ def _explain(exc: Exception, url: str) -> str:
     match exc:
         case InvalidHandshake():
             return f"{url} answers, but is not a Fieldnote server ({exc})"
+        case ssl.SSLCertVerificationError():
+            return f"{url} has a certificate that is not trusted here: set SSL_CERT_FILE to its PEM file"
         case TimeoutError():
             return f"{url} does not answer in time{f' ({exc})' if str(exc) else ''}"
         case ConnectionClosed():

@@ -37,6 +37,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def line(status: Status, width: int) -> str:
     """One line of at most `width` columns."""
+    if status.state == "stopped":
+        return _last_line(status)
     mark = {"recording": "●", "paused": "‖", "waiting": "○", "stopped": "■"}[status.state]
     bar = _BARS[round(status.level * (len(_BARS) - 1))] * 4 if status.state == "recording" else "    "
     server = "server ok" if status.server == "connected" else f"no server: {status.server}"
@@ -51,6 +53,12 @@ def line(status: Status, width: int) -> str:
     ]
     text = " · ".join(parts)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _last_line(status: Status) -> str:
+    frames = f", {status.frames} frames" if status.frames else ""
+    left = f"{status.backlog} records wait in the spool for the next start" if status.backlog else "all of it sent"
+    return f"■ stopped after {clock(status.captured_s)}: {status.utterances} utterances{frames}; {left}"
 
 
 def clock(seconds: float) -> str:

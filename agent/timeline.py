@@ -53,7 +53,7 @@ class Timeline:
 
     def utc_ns(self, position: int) -> int:
         """UTC nanoseconds at which the sample at `position` was captured."""
-        return self._origin_ns + _ns(position) + self._utc_offset_ns
+        return max(0, self._origin_ns + _ns(position) + self._utc_offset_ns)  # a clock before 1970 is not set at all
 
     @property
     def error_ns(self) -> int:

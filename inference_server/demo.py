@@ -7,9 +7,11 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import webbrowser
@@ -39,9 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns its exit code."""
     utf8_output()
     args = _parser().parse_args(argv)
+    for name in ("SIGTERM", "SIGHUP"):  # a closed terminal ends the demo like Ctrl-C: with its processes
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         return asyncio.run(_demo(args))
-    except (DemoError, launch.LaunchError) as exc:
+    except (DemoError, launch.LaunchError, OSError) as exc:
         print(f"fieldnote-demo: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -140,6 +145,9 @@ class Watching:
         if self._draft_shown:
             sys.stdout.write("\r\x1b[K")
             self._draft_shown = False
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            text = textwrap.fill(text, width, subsequent_indent=" " * 12, break_on_hyphens=False)
         print(text, flush=True)
 
     def _redraw(self, text: str) -> None:

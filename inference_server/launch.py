@@ -36,17 +36,47 @@ async def start_server(data_dir: Path, port: int, *arguments: str) -> asyncio.su
 async def server(data_dir: Path, *arguments: str, port: int = 0) -> AsyncIterator[str]:
     """A server process; yields the page's URL, which ends with a slash. Raises LaunchError."""
     process = await start_server(data_dir, port, *arguments)
+    try:
+        url = await _url_of(process)
+        async with _while_alive(process):
+            yield url
+    finally:
+        await end(process)
+
+
+async def _url_of(process: asyncio.subprocess.Process) -> str:
+    """Where it says that it listens."""
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_START_S):
             line = (await process.stdout.readline()).decode()
-        if "listening on " not in line:
-            raise LaunchError("the server did not start; its own words are above")
-        yield line.split("listening on ")[1].strip()
     except TimeoutError as exc:
         raise LaunchError(f"the server did not start within {_START_S:.0f} s") from exc
-    finally:
-        await end(process)
+    if "listening on " not in line:
+        raise LaunchError("the server did not start; its own words are above")
+    return line.split("listening on ")[1].strip()
+
+
+@asynccontextmanager
+async def _while_alive(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """End the block with LaunchError when the server ends before it."""
+    body = asyncio.current_task()
+    assert body is not None
+    try:
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(process.wait())
+            watch.add_done_callback(lambda _: None if watch.cancelled() else body.cancel())
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not watch.done():
+                    raise
+                body.uncancel()
+                raise LaunchError(f"the server stopped (exit code {process.returncode})") from None
+            finally:
+                watch.cancel()
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
 
 
 async def start_agent(url: str, spool: Path, *arguments: str) -> asyncio.subprocess.Process:

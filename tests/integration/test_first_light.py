@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import soundfile
 
@@ -159,3 +160,14 @@ def test_the_demo_says_what_is_wrong_with_a_recording(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "the file is empty (0 bytes)" in done.stderr.strip().splitlines()[-1]
+
+
+def test_a_server_that_dies_ends_what_was_built_on_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with launch.server(tmp_path / "server"):
+            mine = [p for p in psutil.Process().children(recursive=True) if "inference_server" in p.cmdline()]
+            mine[0].kill()
+            await asyncio.Event().wait()  # for ever, but for the server
+
+    with pytest.raises(launch.LaunchError, match="stopped"):
+        asyncio.run(run())
