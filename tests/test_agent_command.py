@@ -399,7 +399,7 @@ def test_doctor_knows_a_fieldnote_server_from_another(tmp_path: Path, talk: Path
             async def health(
                 reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer
             ) -> None:
-                assert (await reader.readline()).startswith(b"GET /health ")
+                assert (await reader.readline()).startswith(b"GET /api/pairing ")
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + answer)
                 writer.close()
 
