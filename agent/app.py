@@ -21,6 +21,7 @@ import msgspec
 import platformdirs
 
 from agent import status
+from agent.audio import seconds
 from agent.config import AgentConfig, ConfigError
 from agent.protocol import Note
 from agent.sources import Source
@@ -171,7 +172,7 @@ class Agent:
             state="recording" if progress.recording else waiting,
             speaking=progress.speaking,
             level=progress.level,
-            captured_s=progress.position / 16_000,
+            captured_s=seconds(progress.position),
             utterances=progress.utterances,
             frames=progress.frames,
             backlog=link.backlog,

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 PAUSED_FILE = "paused"
 _PAUSE_EVERY = n_samples(5.0)  # the ledger learns of a long pause this often
 _FULL_RETRY_S = 1.0
-_HOLD_BYTES = 16_000_000  # while the disk is full, this much waits in memory: an hour of speech
+_HOLD_BYTES = 16_000_000  # while the disk is full, this much waits in memory: an hour of speech without frames
 
 
 @dataclass(slots=True)

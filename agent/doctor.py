@@ -32,8 +32,13 @@ class Finding:
 
 def run(config: AgentConfig) -> int:
     """Check everything and print a line for each; 0 if all is fine."""
+    return report(_findings(config))
+
+
+def report(findings: Iterator[Finding]) -> int:
+    """Print each finding as it comes; 0 if all are fine, else 1."""
     fine = True
-    for finding in _findings(config):
+    for finding in findings:
         fine = fine and finding.fine
         print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<11} {finding.text}", flush=True)
     return 0 if fine else 1

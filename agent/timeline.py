@@ -3,7 +3,7 @@
 A position counts samples at 16 kHz. The host sees chunks arrive late by a jitter that is never negative, so the
 earliest arrival in a while is the best witness of when sampling really happened: the anchor follows the
 minimum, and lets itself drift by `DRIFT_PPM` so that a slow sample clock is followed, too. A clock step is a
-change between UTC and the monotonic clock; positions before it keep the time they were given.
+change between UTC and the monotonic clock; records made before it keep the time they were given.
 
     timeline = Timeline.at(position=0, utc_ns=..., monotonic_ns=...)
     timeline.observe(position=1600, utc_ns=..., monotonic_ns=...)     # each chunk as it arrives

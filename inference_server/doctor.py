@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from agent.audio import SAMPLE_RATE
 from agent.config import ConfigError
-from agent.doctor import Finding
+from agent.doctor import Finding, report
 from inference_server.app import listen, open_engine, open_storage
 from inference_server.config import LOOPBACK, ServerConfig, data_directory, token_from_environment
 from inference_server.engines.base import EngineError, Noted
@@ -19,11 +20,7 @@ _MB_AN_HOUR = 25  # what one device may send at most, by the agent's defaults
 
 def run(config: ServerConfig) -> int:
     """Check everything and print a line for each; 0 if all is fine."""
-    fine = True
-    for finding in _findings(config):
-        fine = fine and finding.fine
-        print(f"{'ok ' if finding.fine else 'NO '} {finding.what:<11} {finding.text}", flush=True)
-    return 0 if fine else 1
+    return report(_findings(config))
 
 
 def _findings(config: ServerConfig) -> Iterator[Finding]:
@@ -62,7 +59,7 @@ async def _engine(config: ServerConfig) -> Finding:
         begun = time.monotonic()
         await engine.warm_up()
         loaded_s = time.monotonic() - begun
-        async for piece in engine.note(np.zeros(16_000, np.int16), 16_000):
+        async for piece in engine.note(np.zeros(SAMPLE_RATE, np.int16), SAMPLE_RATE):
             if isinstance(piece, Noted) and piece.outcome != "silence":
                 return Finding("engine", False, f"hears {piece.outcome} in a second of silence: report this")
         text = f"{engine.capabilities.name}, {engine.capabilities.parallel} side by side, loads in {loaded_s:.1f} s"

@@ -1,7 +1,9 @@
 """When the words of an utterance that is still being spoken are shown, and which are. Pure: time is an argument.
 
-Each utterance has a draft every so often; all of them together get a third of the time at most, however many people
-speak at once. A draft never follows the note of its utterance.
+Each utterance has a draft every so often. Each one puts the next off by three times its length, whoever's it is, so
+that
+few are made when many speak. In a pause one is always due: those come on top, bounded by how often people pause. A
+draft never follows the note of its utterance.
 """
 
 from collections import OrderedDict

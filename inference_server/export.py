@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from agent.audio import seconds
 from inference_server import views
 from inference_server.moments import ExportedMoment
 from inference_server.notes import markdown
@@ -38,7 +39,7 @@ def _subtitles(moments: Iterator[ExportedMoment], webvtt: bool) -> Iterator[str]
             continue
         origin_ns = moment.captured_at if origin_ns is None else origin_ns
         start_s = (moment.captured_at - origin_ns) / 1e9
-        end_s = start_s + (moment.end_sample - moment.first_sample) / 16_000
+        end_s = start_s + seconds(moment.end_sample - moment.first_sample)
         number += 1
         span = f"{_stamp(start_s, webvtt)} --> {_stamp(end_s, webvtt)}"
         words = " ".join(moment.note.split()).replace("-->", "→")  # a blank line would end the cue

@@ -203,7 +203,7 @@ class Gateway:
             else:
                 self.metrics.duplicates.inc()
         if fresh:
-            await _to_its_end(self._keep(stream, session, after, fresh))
+            await to_its_end(self._keep(stream, session, after, fresh))
         await self._send(socket, Ack(seq=session.have_seq))
         if nonsense is not None:
             raise nonsense
@@ -265,7 +265,7 @@ def _for_device(event: Event, stream: str) -> FromServer | None:
             return None
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
     """Await `work` even if the connection ends meanwhile; then go on ending."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.audio import seconds
 from inference_server.ledger import Account, end_ns
 from inference_server.moments import ExportedMoment
 from inference_server.notes import Line, Topic
@@ -116,8 +117,8 @@ def moment(exported: ExportedMoment) -> Json:
         "stream": exported.stream,
         "utterance": exported.utterance,
         "captured_at": iso(exported.captured_at),
-        "start_s": exported.first_sample / 16_000,
-        "end_s": exported.end_sample / 16_000,
+        "start_s": seconds(exported.first_sample),
+        "end_s": seconds(exported.end_sample),
         "outcome": exported.outcome + (f"({exported.outcome_reason})" if exported.outcome == "failed" else ""),
         "heard": exported.heard,
         "seen": list(exported.seen),

@@ -23,6 +23,7 @@ from agent.protocol import (
     Welcome,
     encode,
 )
+from inference_server.gateway import to_its_end
 from inference_server.ledger import account
 
 
@@ -497,3 +498,22 @@ async def test_a_device_that_takes_nothing_is_not_waited_for(tmp_path: Path) -> 
                     await device.socket.send(encode(State(recording=True, backlog=0, level=0.0)))
                     await asyncio.sleep(0.01)
         assert server.services.presence.connected == 0 and await held(server, tape) == 1
+
+
+@on_a_loop
+async def test_what_is_being_stored_is_told_even_if_the_connection_ends_meanwhile() -> None:
+    begun, go_on, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def keeping() -> None:
+        begun.set()
+        await go_on.wait()
+        told.set()
+
+    async with asyncio.TaskGroup() as group:
+        connection = group.create_task(to_its_end(keeping()))
+        await begun.wait()
+        connection.cancel()
+        go_on.set()
+        await asyncio.wait({connection})
+
+    assert told.is_set() and connection.cancelled()
